@@ -1,0 +1,48 @@
+//go:build !linux
+
+// This file lets the package compile where there is no agent yet. Such an agent says hello and takes commands, no more.
+
+package resident
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/allpathsdown/allpathsdown/drivers/guest/agent"
+)
+
+var (
+	errNone = errors.New("this agent does not know this operating system")
+	begun   = time.Now()
+)
+
+type (
+	device    struct{}
+	logFile   struct{}
+	kernelLog struct{}
+)
+
+func monotonic() int64              { return int64(time.Since(begun)) }
+func lockMemory() error             { return errNone }
+func rootDisk(node string) disk     { return disk{node: node} }
+func hostFacts(disk) agent.Hello    { return agent.Hello{} }
+func systemState(disk) agent.System { return agent.System{} }
+func dropCaches(time.Duration) error {
+	return errNone
+}
+func removeOld(string, string)                            {}
+func openDevice(string) (*device, error)                  { return nil, errNone }
+func (*device) read() error                               { return errNone }
+func openLog(string) (*logFile, error)                    { return nil, errNone }
+func (*logFile) append([]byte, int64) error               { return errNone }
+func (*logFile) close()                                   {}
+func openUncached(string) (io.ReadCloser, error)          { return nil, errNone }
+func (*kernelLog) read(string, []byte) (bool, int, error) { return false, 0, errNone }
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,48 @@
+// This file turns what was seen into observations; a state is told once, until it changes.
+
+package linux
+
+import (
+	"sync"
+	"time"
+
+	"github.com/allpathsdown/allpathsdown/drivers"
+)
+
+// reporter emits observations of one guest.
+type reporter struct {
+	clock drivers.Clock
+	lane  drivers.Lane
+	emit  func(drivers.Observation)
+
+	mu   sync.Mutex
+	last map[string]string
+}
+
+// span is an interval on the harness's clock.
+type span struct{ lo, hi time.Duration }
+
+// at is a moment that was seen itself.
+func at(t time.Duration) span { return span{t, t} }
+
+func (r *reporter) state(topic, value, text string, s span, attrs map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock() // held while emitting, so that the order of a topic's states is that of their reports
+	if old, ok := r.last[topic]; ok && old == value+"\n"+text {
+		return
+	}
+	r.last[topic] = value + "\n" + text
+	r.emit(drivers.Observation{
+		Lo: min(s.lo, s.hi), Hi: s.hi, Lane: r.lane, Kind: drivers.State, Topic: topic, Value: value, Text: text, Attrs: attrs,
+	})
+}
+
+func (r *reporter) event(topic, value, text string, s span, attrs map[string]string) {
+	r.emit(drivers.Observation{
+		Lo: s.lo, Hi: s.hi, Lane: r.lane, Kind: drivers.Event, Topic: topic, Value: value, Text: text, Attrs: attrs,
+	})
+}
+
+func (r *reporter) sample(topic string, num float64, s span) {
+	r.emit(drivers.Observation{Lo: s.lo, Hi: s.hi, Lane: r.lane, Kind: drivers.Sample, Topic: topic, Num: num})
+}

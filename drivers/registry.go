@@ -1,0 +1,121 @@
+// This file keeps the registry: which drivers are linked into this binary, and which powers each of them has.
+
+package drivers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+)
+
+// Registration describes a driver to the registry.
+type Registration struct {
+	Name   string // as written in lab files: "target/tgt"
+	Title  string // one line for people
+	Type   Driver // a typed nil of the driver, from which its powers are read before anything is opened
+	Config any    // a zero value of its configuration, for strict parsing
+	Open   func(ctx context.Context, env Env) (Driver, error)
+}
+
+var (
+	registryMu sync.Mutex
+	registry   = map[string]Registration{}
+)
+
+// Register adds a driver; it is called from the driver package's init. A name can be registered once.
+func Register(s Registration) {
+	registryMu.Lock()
+	defer registryMu.Unlock()
+	if _, twice := registry[s.Name]; twice || s.Open == nil || s.Type == nil {
+		panic(fmt.Sprintf("drivers: bad or repeated registration of %q", s.Name))
+	}
+	registry[s.Name] = s
+}
+
+// Lookup returns the driver registered under name.
+func Lookup(name string) (Registration, bool) {
+	registryMu.Lock()
+	defer registryMu.Unlock()
+	s, ok := registry[name]
+	return s, ok
+}
+
+// Names returns the names of all registered drivers, sorted.
+func Names() []string {
+	registryMu.Lock()
+	defer registryMu.Unlock()
+	names := make([]string, 0, len(registry))
+	for n := range registry {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// Power is the name of something that a driver can do, as claims ask for it.
+type Power string
+
+// The powers by name. The fault powers are named after the fault they inject.
+const (
+	CanStopService  Power = "service-stop"
+	CanReset        Power = "reset"
+	CanBlackhole    Power = "blackhole"
+	CanLinkDown     Power = "link-down"
+	CanStall        Power = "stall"
+	CanSwitchVMs    Power = "vm-power"
+	CanScreenshot   Power = "console"
+	CanVerifyWrites Power = "verify-writes"
+	CanDropCaches   Power = "drop-caches"
+	CanLoad         Power = "load"
+	CanHalt         Power = "halt"
+	CanCheckImage   Power = "check-image"
+)
+
+// AllPowers lists every power.
+var AllPowers = []Power{CanStopService, CanReset, CanBlackhole, CanLinkDown, CanStall, CanSwitchVMs, CanScreenshot, CanVerifyWrites,
+	CanDropCaches, CanLoad, CanHalt, CanCheckImage}
+
+// PowerFor returns the power that injects a fault; the no-op fault needs none.
+func PowerFor(k FaultKind) Power {
+	switch k {
+	case NoFault:
+		return ""
+	case Swallow:
+		return CanStall
+	}
+	return Power(k)
+}
+
+// Has tells whether d (a driver, or a typed nil of one) has the power.
+func Has(d Driver, p Power) bool {
+	breaks := func(k FaultKind) bool {
+		b, ok := d.(PathBreaker)
+		return ok && slices.Contains(b.BreakKinds(), k)
+	}
+	ok := false
+	switch p {
+	case CanStopService:
+		_, ok = d.(ServiceStopper)
+	case CanReset, CanBlackhole, CanLinkDown:
+		ok = breaks(FaultKind(p))
+	case CanStall:
+		_, ok = d.(IOStaller)
+	case CanSwitchVMs:
+		_, ok = d.(VMPower)
+	case CanScreenshot:
+		_, ok = d.(Console)
+	case CanVerifyWrites:
+		_, ok = d.(WriteVerifier)
+	case CanDropCaches:
+		_, ok = d.(CacheDropper)
+	case CanLoad:
+		_, ok = d.(Loader)
+	case CanHalt:
+		_, ok = d.(Halter)
+	case CanCheckImage:
+		_, ok = d.(ImageChecker)
+	}
+	return ok
+}

@@ -1,0 +1,341 @@
+// Package tgt drives a tgtd (Debian's tgt 1.0.85) on this machine: an iSCSI target whose service can be stopped and
+// started again for real. Stopping is SIGKILL, since tgtd ignores SIGTERM while it has targets (measured): its clients
+// see their connections reset and new ones refused, as with a stopped service on a NAS.
+package tgt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
+	"github.com/allpathsdown/allpathsdown/drivers/localproc"
+)
+
+// Config describes one tgtd. Several run side by side when control, socket and portal differ.
+type Config struct {
+	Control int    `yaml:"control" json:"control"` // tgtd's own control number, -C
+	Dir     string `yaml:"dir" json:"dir"`         // keeps its process id and log
+	Socket  string `yaml:"socket" json:"socket"`   // its control socket without the suffix that tgtd adds; at most 100 bytes
+	Portal  string `yaml:"portal" json:"portal"`   // 127.0.0.1:3260
+	Target  string `yaml:"target" json:"target"`   // its iSCSI name (RFC 7143 section 4.2.7)
+	LUNs    []LUN  `yaml:"luns" json:"luns"`
+}
+
+// LUN is one logical unit, backed by a file.
+type LUN struct {
+	LUN  int    `yaml:"lun" json:"lun"` // from 1: tgtd keeps 0 for its controller
+	File string `yaml:"file" json:"file"`
+}
+
+func init() {
+	drivers.Register(drivers.Registration{Name: "target/tgt", Title: "Debian's tgtd on this machine", Type: (*Driver)(nil), Config: Config{},
+		Open: func(_ context.Context, env drivers.Env) (drivers.Driver, error) {
+			var c Config
+			if err := env.Decode(&c); err != nil {
+				return nil, err
+			}
+			return &Driver{env: env, c: c}, nil
+		}})
+}
+
+// Driver is a tgtd in a lab.
+type Driver struct {
+	env     drivers.Env
+	c       Config
+	stopped atomic.Bool // by this driver
+}
+
+const opStart = "start-service"
+
+// initiator is the name with which the driver looks at the portal.
+const initiator = "iqn.2026-11.io.github.allpathsdown:watch"
+
+// startTimeout bounds a start; 0.09 s was measured.
+const startTimeout = 10 * time.Second
+
+// serveTimeout bounds the wait for the portal of a daemon that is configured.
+const serveTimeout = 3 * time.Second
+
+// probeEvery is how often the portal is looked at while observing.
+const probeEvery = time.Second
+
+func (c Config) pidFile() string { return filepath.Join(c.Dir, "tgtd-"+strconv.Itoa(c.Control)+".pid") }
+
+// Start starts the daemon and configures it. It does nothing when the daemon of that pid file runs.
+func Start(ctx context.Context, c Config) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	id, err := localproc.Load(c.pidFile())
+	if err != nil {
+		return err
+	}
+	if !id.Alive() {
+		if err := c.launch(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.configure(ctx); err != nil {
+		return err
+	}
+	serve, cancel := context.WithTimeout(ctx, serveTimeout)
+	defer cancel()
+	if err := c.serves(serve); err != nil {
+		_, kerr := Kill(context.WithoutCancel(ctx), c)
+		return errors.Join(err, kerr)
+	}
+	return nil
+}
+
+func (c Config) launch(ctx context.Context) error {
+	bin, err := localproc.LookPath("tgtd")
+	if err != nil {
+		return &drivers.Operator{Cause: "no tgtd", Impact: "there is no target", Do: "apt-get install tgt", Err: err}
+	}
+	if err := portFree(ctx, c.Portal); err != nil {
+		return err
+	}
+	logf, err := os.OpenFile(filepath.Join(c.Dir, "tgtd-"+strconv.Itoa(c.Control)+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("opening tgtd's log: %w", err)
+	}
+	defer logf.Close()
+	cmd := exec.Command(bin, "-f", "-C", strconv.Itoa(c.Control), "--iscsi", "portal="+c.Portal)
+	cmd.Dir = c.Dir
+	cmd.Env = append(os.Environ(), "TGT_IPC_SOCKET="+c.Socket)
+	cmd.Stdout, cmd.Stderr = logf, logf
+	id, err := localproc.Start(cmd, c.pidFile())
+	if err != nil {
+		return fmt.Errorf("starting the target: %w", err)
+	}
+	for tick := time.NewTicker(10 * time.Millisecond); ; {
+		if _, err = c.adm(ctx, "--mode", "sys", "--op", "show"); err == nil {
+			tick.Stop()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("tgtd does not answer its control socket: %w", err)
+		case <-tick.C:
+			if !id.Alive() {
+				tail, _ := os.ReadFile(logf.Name())
+				return fmt.Errorf("tgtd ended while starting: %s", bytes.TrimSpace(tail[max(0, len(tail)-400):]))
+			}
+		}
+	}
+}
+
+// portFree tells a port that somebody else has from one that can be had: a left-over daemon would be taken for ours.
+func portFree(ctx context.Context, portal string) error {
+	var d net.Dialer
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := d.DialContext(ctx, "tcp", portal)
+	if err != nil {
+		return nil
+	}
+	conn.Close()
+	return &drivers.Operator{Cause: "the port of " + portal + " is taken by another process", Impact: "the target cannot be started",
+		Do: "end that process (ss -ltnp shows it) or choose another port"}
+}
+
+// configure makes target and LUNs, as far as they are not there.
+func (c Config) configure(ctx context.Context) error {
+	out, err := c.adm(ctx, "--mode", "target", "--op", "show")
+	if err != nil {
+		return err
+	}
+	has := map[string]bool{} // the lines of tgtadm's list: "Target 1: NAME", "LUN: 1", and "ALL" under the ACL
+	for l := range strings.Lines(string(out)) {
+		has[strings.TrimSpace(l)] = true
+	}
+	if !has["Target 1: "+c.Target] {
+		if _, err := c.adm(ctx, "--mode", "target", "--op", "new", "--tid", "1", "--targetname", c.Target); err != nil {
+			return err
+		}
+	}
+	for _, l := range c.LUNs {
+		if has["LUN: "+strconv.Itoa(l.LUN)] {
+			continue
+		}
+		if _, err := c.adm(ctx, "--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", strconv.Itoa(l.LUN), "-b", l.File); err != nil {
+			return err
+		}
+	}
+	if has["ALL"] {
+		return nil
+	}
+	_, err = c.adm(ctx, "--mode", "target", "--op", "bind", "--tid", "1", "-I", "ALL")
+	return err
+}
+
+// serves waits until the portal answers a login: tgtd goes on without a listener when it cannot bind its portal.
+func (c Config) serves(ctx context.Context) error {
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		err := iscsi.Probe(ctx, c.Portal, initiator, c.Target, c.firstLUN())
+		if err == nil {
+			tick.Stop()
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return &drivers.Operator{Cause: "tgtd runs but does not serve its portal " + c.Portal, Impact: "there is no target",
+				Do: "see who has that port (ss -tnap shows it)", Err: err}
+		case <-tick.C:
+		}
+	}
+}
+
+func (c Config) adm(ctx context.Context, args ...string) ([]byte, error) {
+	bin, err := localproc.LookPath("tgtadm")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, append([]string{"-C", strconv.Itoa(c.Control), "--lld", "iscsi"}, args...)...)
+	cmd.Env = append(os.Environ(), "TGT_IPC_SOCKET="+c.Socket)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("tgtadm %v: %w: %s", args, err, bytes.TrimSpace(out))
+	}
+	return out, nil
+}
+
+// Kill ends the daemon, if it runs.
+func Kill(ctx context.Context, c Config) (found bool, err error) {
+	return localproc.KillFile(ctx, c.pidFile())
+}
+
+// Probe checks that the daemon runs and serves.
+func (d *Driver) Probe(ctx context.Context) error {
+	if err := iscsi.Probe(ctx, d.c.Portal, initiator, d.c.Target, d.c.firstLUN()); err != nil {
+		return &drivers.Operator{Cause: "the target " + d.c.Target + " at " + d.c.Portal + " does not serve", Impact: "there is nothing to break",
+			Do: "start it", Err: err}
+	}
+	return nil
+}
+
+func (c Config) firstLUN() int {
+	if len(c.LUNs) == 0 {
+		return 0
+	}
+	return c.LUNs[0].LUN
+}
+
+// Observe watches the daemon itself, at its own portal: state "service" is serving or stopped.
+func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) error {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	before, lost := d.env.Clock.Now(), false
+	for {
+		start := d.env.Clock.Now()
+		pctx, cancel := context.WithTimeout(ctx, probeEvery)
+		err := iscsi.Probe(pctx, d.c.Portal, initiator, d.c.Target, d.c.firstLUN())
+		cancel()
+		if ctx.Err() != nil {
+			return nil
+		}
+		o := drivers.Observation{Lo: before, Hi: d.env.Clock.Now(), Lane: d.env.Lane, Kind: drivers.State, Topic: "service", Value: "serving"}
+		if err != nil {
+			o.Value, o.Text = "stopped", err.Error()
+		}
+		emit(o)
+		if ended := err != nil && !d.stopped.Load() && !d.alive(); ended && !lost {
+			lost = true
+			emit(drivers.Observation{Lo: before, Hi: o.Hi, Lane: d.env.Lane, Kind: drivers.Event, Topic: drivers.LabFailure, Value: "target-ended",
+				Text: "the target's daemon ended without being asked to"})
+		}
+		before = start
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// alive tells whether the daemon runs.
+func (d *Driver) alive() bool {
+	id, err := localproc.Load(d.c.pidFile())
+	return err == nil && id.Alive()
+}
+
+// StopService kills the daemon. Undo starts it again with the same configuration, which the Undo itself carries.
+func (d *Driver) StopService(ctx context.Context, j drivers.Journal) error {
+	conf, err := json.Marshal(d.c)
+	if err != nil {
+		return fmt.Errorf("noting the target's configuration: %w", err)
+	}
+	if err := j(ctx, drivers.Undo{Driver: d.env.ID, Op: opStart, Args: map[string]string{"config": string(conf)}}); err != nil {
+		return err
+	}
+	d.stopped.Store(true)
+	found, err := Kill(ctx, d.c)
+	if err == nil && !found {
+		err = errors.New("the target was not running")
+	}
+	return err
+}
+
+// Undo starts the service again.
+func (d *Driver) Undo(ctx context.Context, u drivers.Undo) (drivers.UndoResult, error) {
+	if u.Op != opStart {
+		return "", drivers.ErrUnknownUndo
+	}
+	var c Config
+	if err := json.Unmarshal([]byte(u.Args["config"]), &c); err != nil {
+		return "", fmt.Errorf("reading the target's configuration: %w", err)
+	}
+	defer d.stopped.Store(false)
+	if id, err := localproc.Load(c.pidFile()); err == nil && id.Alive() {
+		return drivers.NothingLeft, Start(ctx, c)
+	}
+	if _, err := os.Stat(c.Dir); errors.Is(err, os.ErrNotExist) {
+		return drivers.NothingLeft, nil // the whole lab is gone
+	}
+	return drivers.Undone, Start(ctx, c)
+}
+
+// CheckImage checks the file system on a LUN's file with xfs_repair -n, which changes nothing. Only XFS on the bare LUN
+// is known here; the file must not be in use.
+func (d *Driver) CheckImage(ctx context.Context, lun int) (drivers.Observation, error) {
+	o := drivers.Observation{Lane: d.env.Lane, Kind: drivers.Event, Topic: "image", Attrs: map[string]string{"lun": strconv.Itoa(lun)}}
+	for _, l := range d.c.LUNs {
+		if l.LUN != lun {
+			continue
+		}
+		bin, err := localproc.LookPath("xfs_repair")
+		if err != nil {
+			return o, err
+		}
+		o.Lo = d.env.Clock.Now()
+		out, err := exec.CommandContext(ctx, bin, "-n", "-f", l.File).CombinedOutput()
+		o.Hi = d.env.Clock.Now()
+		var exit *exec.ExitError
+		switch {
+		case err == nil:
+			o.Value = "clean"
+		case errors.As(err, &exit) && exit.ExitCode() == 1: // xfs_repair(8): 1 = corruption was found
+			o.Value, o.Text = "damaged", string(bytes.TrimSpace(out[max(0, len(out)-2000):]))
+		default:
+			return o, fmt.Errorf("checking LUN %d: %w: %s", lun, err, bytes.TrimSpace(out))
+		}
+		return o, nil
+	}
+	return o, fmt.Errorf("the target has no LUN %d", lun)
+}
+
+// Close does nothing: the daemon outlives the driver.
+func (d *Driver) Close() error { return nil }

@@ -1,0 +1,284 @@
+package tgt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/conformance"
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
+	"github.com/allpathsdown/allpathsdown/drivers/localproc"
+)
+
+var lane = drivers.Lane{Role: drivers.Target, Name: "nas", Provenance: drivers.Embedded}
+
+// config describes a tgtd of the test's own, which is not running yet and is gone when the test ends.
+func config(t *testing.T) Config {
+	t.Helper()
+	for _, bin := range []string{"tgtd", "tgtadm"} {
+		if _, err := localproc.LookPath(bin); err != nil {
+			t.Skipf("%v (Debian package tgt)", err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "tgt") // t.TempDir's names are too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Control: 1 + rand.IntN(30000), Dir: dir, Socket: filepath.Join(dir, "ipc"), Portal: iscsitest.FreeAddr(t),
+		Target: "iqn.2026-11.io.github.allpathsdown.test:nas"}
+	for n := 1; n <= 2; n++ {
+		file := filepath.Join(dir, "lun"+strconv.Itoa(n))
+		if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.LUNs = append(c.LUNs, LUN{n, file})
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if _, err := Kill(ctx, c); err != nil {
+			t.Error(err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func running(t *testing.T) Config {
+	t.Helper()
+	c := config(t)
+	if err := Start(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func open(c Config) (*Driver, drivers.Clock) {
+	clock := drivers.Clock{Zero: time.Now()}
+	return &Driver{env: drivers.Env{ID: "target", Lane: lane, Clock: clock}, c: c}, clock
+}
+
+// look says how the daemon is, without the driver: its port, its target and its LUNs.
+func (c Config) look() string {
+	conn, err := net.DialTimeout("tcp", c.Portal, time.Second)
+	if err != nil {
+		return "refuses"
+	}
+	conn.Close()
+	cmd := exec.Command("tgtadm", "-C", strconv.Itoa(c.Control), "--lld", "iscsi", "--mode", "target", "--op", "show")
+	cmd.Env = append(os.Environ(), "TGT_IPC_SOCKET="+c.Socket)
+	out, err := cmd.Output()
+	if err != nil {
+		return "listens, but its control socket does not answer"
+	}
+	var keep []string
+	for l := range strings.Lines(string(out)) {
+		if l = strings.TrimSpace(l); strings.HasPrefix(l, "Target ") || strings.HasPrefix(l, "LUN:") || strings.HasPrefix(l, "Backing store path") || l == "ALL" {
+			keep = append(keep, l)
+		}
+	}
+	return strings.Join(keep, "; ")
+}
+
+func (c Config) pid(t *testing.T) int {
+	t.Helper()
+	id, err := localproc.Load(c.pidFile())
+	if err != nil || id.PID == 0 {
+		t.Fatalf("no process id: %v", err)
+	}
+	return id.PID
+}
+
+func TestConformance(t *testing.T) {
+	c := running(t)
+	conformance.Run(t, func(*testing.T) (drivers.Driver, drivers.Clock) { return open(c) }, conformance.Options{
+		State: c.look, LUN: 1,
+		Hang: func() func() {
+			pid := c.pid(t)
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
+		},
+		Fail: func() func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			if _, err := Kill(ctx, c); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				defer cancel()
+				if err := Start(ctx, c); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+	})
+}
+
+func TestRegistered(t *testing.T) {
+	g := NewWithT(t)
+	r, ok := drivers.Lookup("target/tgt")
+	g.Expect(ok).To(BeTrue())
+	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
+	g.Expect(drivers.Has(r.Type, drivers.CanCheckImage)).To(BeTrue())
+	g.Expect(drivers.Has(r.Type, drivers.CanStall)).To(BeFalse())
+	want := Config{Control: 7, Portal: "127.0.0.1:1"}
+	d, err := r.Open(t.Context(), drivers.Env{Decode: func(v any) error { *v.(*Config) = want; return nil }})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(d.(*Driver).c).To(Equal(want))
+	_, err = r.Open(t.Context(), drivers.Env{Decode: func(any) error { return os.ErrInvalid }})
+	g.Expect(err).To(MatchError(os.ErrInvalid))
+}
+
+// TestStoppedIsRefused checks what the power promises: clients are reset, new ones refused, and the data is still there.
+func TestStoppedIsRefused(t *testing.T) {
+	g := NewWithT(t)
+	c := running(t)
+	client, err := net.Dial("tcp", c.Portal)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer client.Close()
+	d, _ := open(c)
+	var u drivers.Undo
+	g.Expect(d.StopService(t.Context(), func(_ context.Context, v drivers.Undo) error { u = v; return nil })).To(Succeed())
+	g.Expect(client.SetReadDeadline(time.Now().Add(5 * time.Second))).To(Succeed())
+	_, err = client.Read(make([]byte, 1))
+	g.Expect(err).NotTo(MatchError(os.ErrDeadlineExceeded))
+	_, err = net.Dial("tcp", c.Portal)
+	g.Expect(err).To(MatchError(syscall.ECONNREFUSED))
+	g.Expect(d.StopService(t.Context(), func(context.Context, drivers.Undo) error { return nil })).To(MatchError(ContainSubstring("was not running")))
+	g.Expect(d.Undo(t.Context(), u)).To(Equal(drivers.Undone))
+	g.Expect(d.Probe(t.Context())).To(Succeed())
+}
+
+func TestUndoOfALabThatIsGone(t *testing.T) {
+	g := NewWithT(t)
+	c := running(t)
+	d, _ := open(c)
+	var u drivers.Undo
+	g.Expect(d.StopService(t.Context(), func(_ context.Context, v drivers.Undo) error { u = v; return nil })).To(Succeed())
+	g.Expect(os.RemoveAll(c.Dir)).To(Succeed())
+	g.Expect(d.Undo(t.Context(), u)).To(Equal(drivers.NothingLeft))
+	_, err := d.Undo(t.Context(), drivers.Undo{Op: opStart, Args: map[string]string{"config": "{"}})
+	g.Expect(err).To(MatchError(ContainSubstring("reading the target's configuration")))
+}
+
+// TestStartFinishesWhatWasBegun starts on a daemon whose configuration was cut off, as by the death of the process that
+// undid a stop: the second undo has to finish it.
+func TestStartFinishesWhatWasBegun(t *testing.T) {
+	for name, done := range map[string][][]string{
+		"no target": {},
+		"target":    {{"--mode", "target", "--op", "new", "--tid", "1", "--targetname"}},
+		"one LUN": {{"--mode", "target", "--op", "new", "--tid", "1", "--targetname"},
+			{"--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1", "-b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			c := config(t)
+			conf, err := json.Marshal(c)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(c.launch(t.Context())).To(Succeed())
+			for i, args := range done {
+				_, err := c.adm(t.Context(), append(args, []string{c.Target, c.LUNs[0].File}[i])...)
+				g.Expect(err).NotTo(HaveOccurred())
+			}
+			d, _ := open(c)
+			_, err = d.Undo(t.Context(), drivers.Undo{Op: opStart, Args: map[string]string{"config": string(conf)}})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(d.Probe(t.Context())).To(Succeed())
+			g.Expect(strings.Count(c.look(), "LUN: ")).To(Equal(3), "LUN 0 is tgtd's own: %s", c.look())
+		})
+	}
+}
+
+func TestStartTellsATakenPort(t *testing.T) {
+	g := NewWithT(t)
+	c := config(t)
+	l, err := net.Listen("tcp", c.Portal)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer l.Close()
+	err = Start(t.Context(), c)
+	var op *drivers.Operator
+	g.Expect(err).To(BeAssignableToTypeOf(op))
+	g.Expect(err).To(MatchError(ContainSubstring("is taken by another process")))
+	g.Expect(Kill(t.Context(), c)).To(BeFalse())
+}
+
+// TestStartTellsThatItCannotServe starts on a port that a client's end of a connection has, as it can happen to every port
+// of the range that clients are given: such a daemon runs, but nobody reaches it.
+func TestStartTellsThatItCannotServe(t *testing.T) {
+	g := NewWithT(t)
+	c := config(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer l.Close()
+	from, err := net.ResolveTCPAddr("tcp", c.Portal)
+	g.Expect(err).NotTo(HaveOccurred())
+	client, err := (&net.Dialer{LocalAddr: from}).DialContext(t.Context(), "tcp", l.Addr().String())
+	g.Expect(err).NotTo(HaveOccurred())
+	defer client.Close()
+	g.Expect(Start(t.Context(), c)).NotTo(Succeed())
+}
+
+func TestStartTwiceKeepsTheDaemon(t *testing.T) {
+	g := NewWithT(t)
+	c := running(t)
+	pid := c.pid(t)
+	g.Expect(Start(t.Context(), c)).To(Succeed())
+	g.Expect(c.pid(t)).To(Equal(pid))
+	g.Expect(Kill(t.Context(), c)).To(BeTrue())
+	g.Expect(Kill(t.Context(), c)).To(BeFalse())
+}
+
+func TestCheckImage(t *testing.T) {
+	g := NewWithT(t)
+	for _, bin := range []string{"mkfs.xfs", "xfs_repair", "xfs_db"} {
+		if _, err := localproc.LookPath(bin); err != nil {
+			t.Skip(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "lun")
+	f, err := os.Create(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(f.Truncate(320 << 20)).To(Succeed())
+	g.Expect(f.Close()).To(Succeed())
+	mkfs, _ := localproc.LookPath("mkfs.xfs")
+	out, err := exec.Command(mkfs, "-q", file).CombinedOutput()
+	g.Expect(err).NotTo(HaveOccurred(), string(out))
+	d, clock := open(Config{LUNs: []LUN{{3, file}}})
+	o, err := d.CheckImage(t.Context(), 3)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("clean"))
+	g.Expect(o.Attrs).To(HaveKeyWithValue("lun", "3"))
+	g.Expect(o.Lane).To(Equal(lane))
+	g.Expect(o.Lo).To(And(BeNumerically("<", o.Hi), BeNumerically(">", 0)))
+	g.Expect(o.Hi).To(BeNumerically("<=", clock.Now()))
+
+	f, err = os.OpenFile(file, os.O_RDWR, 0)
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = f.WriteAt(bytes.Repeat([]byte{0xee}, 8<<10), 512) // behind the superblock: the first group's free-space headers
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(f.Close()).To(Succeed())
+	o, err = d.CheckImage(t.Context(), 3)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("damaged"))
+	g.Expect(o.Text).NotTo(BeEmpty())
+
+	_, err = d.CheckImage(t.Context(), 4)
+	g.Expect(err).To(MatchError(fmt.Sprintf("the target has no LUN %d", 4)))
+}

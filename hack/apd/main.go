@@ -1,0 +1,140 @@
+// Command apd is the operator's command: list and check what a lab can judge, run it, undo what a run left, rebuild reports,
+// and play with a lab in a box by hand.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/allpathsdown/allpathsdown/fixtures/embedded"
+	"github.com/allpathsdown/allpathsdown/fixtures/lab"
+	"github.com/allpathsdown/allpathsdown/fixtures/undo"
+	_ "github.com/allpathsdown/allpathsdown/suites/all"
+)
+
+// The exit codes: 0 for all that holds.
+const (
+	exitRefuted = 1
+	exitNotRun  = 2 // also for what was typed wrong
+)
+
+// command is one of apd's commands.
+type command struct {
+	name, args, help string
+	run              func(ctx context.Context, args []string) error
+}
+
+var commands = []command{
+	{"run", "--lab FILE [--lab FILE]... [--labels FILTER] [--profile quick|documented]", "break the storage of each lab and judge the claims", cmdRun},
+	{"list", "[LAB]", "every claim: id, labels, needs, and what the lab would skip and why", cmdList},
+	{"doctor", "LAB", "check a lab without breaking anything", cmdDoctor},
+	{"undo", "LAB", "put back what a run that died has left broken", cmdUndo},
+	{"report", "RUN", "build the reports of a run's folder again, from its record", cmdReport},
+	{"lab up", "LAB [--profile P]", "bring a lab in a box up and leave it", cmdLabUp},
+	{"lab status", "LAB", "what runs, and every address", cmdLabStatus},
+	{"lab down", "LAB", "take it down", cmdLabDown},
+	{"lab cut", "LAB [--kind K]", "break its storage by hand: service-stop (default), reset, blackhole, link-down", cmdLabCut},
+	{"lab stall", "LAB [--lun N] [--op read|write|any] [--count N] [--answer-abort]", "lose single commands by hand", cmdLabStall},
+	{"lab restore", "LAB", "mend what was broken by hand", cmdLabRestore},
+}
+
+// errRefuted and errNotRun carry an exit code, with nothing left to print.
+var (
+	errRefuted = errors.New("a claim was refuted")
+	errNotRun  = errors.New("not everything could be judged")
+)
+
+func main() {
+	undo.RunGuardIfAsked(lab.OpenForUndo)
+	embedded.RunSupervisorIfAsked()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := dispatch(ctx, os.Args[1:])
+	stop()
+	switch {
+	case err == nil:
+	case errors.Is(err, errRefuted):
+		os.Exit(exitRefuted)
+	case errors.Is(err, errNotRun), errors.Is(err, flag.ErrHelp):
+		os.Exit(exitNotRun)
+	default:
+		if jsonOut {
+			printJSON(map[string]string{"error": err.Error()})
+		}
+		fmt.Fprintln(os.Stderr, "apd: "+err.Error())
+		os.Exit(exitNotRun)
+	}
+}
+
+func dispatch(ctx context.Context, args []string) error {
+	for _, c := range commands {
+		words := strings.Fields(c.name)
+		if len(args) >= len(words) && slices.Equal(args[:len(words)], words) {
+			return c.run(ctx, args[len(words):])
+		}
+	}
+	usage()
+	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
+		return nil
+	}
+	return fmt.Errorf("there is no command %q", strings.Join(args, " "))
+}
+
+func usage() {
+	fmt.Fprint(os.Stderr, "apd finds out what happens to hypervisors and machines when their storage fails.\n\n")
+	var table strings.Builder
+	for _, c := range commands {
+		fmt.Fprintf(&table, "  apd %s %s\n        %s\n", c.name, c.args, c.help)
+	}
+	fmt.Fprint(os.Stderr, table.String()+"\nEach takes --json. Exit codes: 0 holds, 1 refuted, 2 could not run or not decided.\n")
+}
+
+// jsonOut is the flag --json of every command.
+var jsonOut bool
+
+// flags makes a command's flag set.
+func flags(name string) *flag.FlagSet {
+	f := flag.NewFlagSet("apd "+name, flag.ContinueOnError)
+	f.BoolVar(&jsonOut, "json", false, "print JSON")
+	return f
+}
+
+// parse takes flags before and after the other arguments and returns the latter: min to max of them, called names.
+func parse(f *flag.FlagSet, args []string, min, max int, names string) ([]string, error) {
+	var rest []string
+	for len(args) > 0 {
+		if err := f.Parse(args); err != nil {
+			return nil, err
+		}
+		args = f.Args()
+		if len(args) > 0 {
+			rest, args = append(rest, args[0]), args[1:]
+		}
+	}
+	if len(rest) < min || len(rest) > max {
+		return nil, fmt.Errorf("%s takes %s, and got %q", f.Name(), names, rest)
+	}
+	return rest, nil
+}
+
+// oneLab parses the arguments of a command that takes one lab file, and loads it.
+func oneLab(f *flag.FlagSet, args []string) (*lab.File, error) {
+	rest, err := parse(f, args, 1, 1, "one lab file")
+	if err != nil {
+		return nil, err
+	}
+	return lab.Load(rest[0])
+}
+
+func printJSON(v any) {
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetIndent("", "  ")
+	enc.Encode(v)
+}

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Installs the Debian packages that the lab in a box needs, if any is missing; with the argument "test" also the programs that
+# this project's own tests use as peers. Everything else runs without root.
+set -eu
+missing=""
+need() { # need PACKAGE FILE...
+	package=$1
+	shift
+	for file; do
+		[ -e "$file" ] && return 0
+	done
+	missing="$missing $package"
+}
+need qemu-system-x86 /usr/bin/qemu-system-x86_64
+need qemu-block-extra /usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so /usr/lib/qemu/block-iscsi.so
+need tgt /usr/sbin/tgtd
+need xfsprogs /usr/sbin/mkfs.xfs /sbin/mkfs.xfs
+need mmdebstrap /usr/bin/mmdebstrap
+if [ "${1:-}" = test ]; then
+	need libiscsi-bin /usr/bin/iscsi-test-cu
+	need qemu-utils /usr/bin/qemu-img
+	need libxml2-utils /usr/bin/xmllint
+fi
+[ -n "$missing" ] || exit 0
+line="apt-get install --yes --no-install-recommends$missing"
+if [ "$(id -u)" = 0 ]; then
+	sudo=""
+elif sudo -n true 2>/dev/null; then
+	sudo="sudo"
+else
+	echo "The lab in a box needs packages that are not installed, and this user may not install them." >&2
+	echo "Nothing was started. Run as root: $line" >&2
+	exit 2
+fi
+echo "installing:$missing"
+# A daemon that a package brings (tgt) is not to be started: the lab starts its own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+	$sudo chmod 755 $policy
+	trap '$sudo rm -f $policy' EXIT
+fi
+$sudo apt-get update -q >/dev/null || true
+$sudo env DEBIAN_FRONTEND=noninteractive $line >/dev/null

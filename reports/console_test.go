@@ -1,0 +1,306 @@
+package reports
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/fixtures/record"
+)
+
+var _ record.Follower = (*Console)(nil) // a console follows a record as it is written
+
+// outage plays an outage in seconds of a clock that the test moves, and notes when each line came.
+type outage struct {
+	*Console
+	now  time.Duration
+	out  bytes.Buffer
+	last int
+	at   []time.Duration // of each line
+}
+
+func newOutage(o ConsoleOptions) *outage {
+	p := &outage{}
+	o.Clock = func() time.Duration { return p.now }
+	p.Console = NewConsole(&p.out, o)
+	return p
+}
+
+func (p *outage) state(l drivers.Lane, topic, value, text string) {
+	p.Observation(drivers.Observation{Lo: p.now, Hi: p.now, Lane: l, Kind: drivers.State, Topic: topic, Value: value, Text: text})
+}
+
+// run calls each second, then ticks.
+func (p *outage) run(d time.Duration, each func(s int)) {
+	for s := range int(d / time.Second) {
+		each(s)
+		p.Tick(p.now)
+		p.noted()
+		p.now += time.Second
+	}
+}
+
+func (p *outage) noted() {
+	for n := strings.Count(p.out.String(), "\n"); p.last < n; p.last++ {
+		p.at = append(p.at, p.now)
+	}
+}
+
+func (p *outage) lines() []string {
+	return strings.Split(strings.TrimSuffix(p.out.String(), "\n"), "\n")
+}
+
+func guest(n int) drivers.Lane {
+	return drivers.Lane{Role: drivers.Guest, Name: fmt.Sprintf("g%d", n), Provenance: drivers.Embedded}
+}
+
+func TestConsoleSaysWhatChanges(t *testing.T) {
+	g := NewWithT(t)
+	p := newOutage(ConsoleOptions{Prefix: "one"})
+	p.Phase("stop", "scenario", record.EdgeBegin, "")
+	p.state(guest(1), "disk", "ok", "")
+	p.run(10*time.Second, func(int) {})
+	p.Fault("f1", record.EdgeBegin, drivers.ServiceStop, p.now, "stop the service", "")
+	p.now += 140 * time.Second
+	p.state(guest(1), "disk", "ok", "")
+	p.state(guest(1), "disk", "blocked", "hung task")
+	for _, quiet := range []string{"heartbeat", "kmsg", "guest.transcript", "settings"} {
+		p.state(guest(1), quiet, "x", "")
+	}
+	p.Observation(drivers.Observation{Hi: p.now, Lane: guest(1), Kind: drivers.Sample, Topic: "latency", Num: 1})
+	p.Observation(drivers.Observation{Hi: p.now, Lane: guest(1), Kind: drivers.Event, Topic: "boot", Value: "started"})
+	g.Expect(p.lines()).To(Equal([]string{
+		"[one]         scenario stop begin",
+		"[one] T+00:00 fault f1 service-stop: begin  stop the service",
+		"[one] T+02:20 guest/g1 disk: ok -> blocked  (hung task)",
+		"[one] T+02:20 guest/g1 boot: started"}))
+}
+
+// The budget: 20 minutes, at most 60 lines of at most 120 columns, no silence above a minute, whatever flaps.
+func TestConsoleBudgetOfAnOutage(t *testing.T) {
+	for name, c := range map[string]struct {
+		guests int
+		each   func(p *outage, s int)
+	}{
+		"calm": {3, func(p *outage, s int) {
+			for i := range 3 {
+				if s == 100+i {
+					p.state(guest(i), "disk", "blocked", hostile)
+				}
+			}
+		}},
+		"one flaps each second": {2, func(p *outage, s int) { p.state(guest(0), "disk", []string{"ok", "blocked"}[s%2], "") }},
+		"four flap in four topics": {4, func(p *outage, s int) {
+			for i := range 16 {
+				p.state(guest(i%4), fmt.Sprint("t", i/4), []string{"ok", "blocked", "eio"}[(s+i)%3], "")
+			}
+		}},
+		"57 guests fall one by one": {57, func(p *outage, s int) {
+			if s%20 == 0 && s/20 < 57 {
+				p.state(guest(s/20), "disk", "blocked", "")
+			}
+		}},
+		"1000 guests flap": {1000, func(p *outage, s int) {
+			for i := range 1000 {
+				if (i+s)%7 == 0 {
+					p.state(guest(i), "disk", fmt.Sprint("state", (i*s)%5), "")
+				}
+			}
+		}},
+		"events rain": {4, func(p *outage, s int) {
+			for i := range 4 {
+				p.Observation(drivers.Observation{Hi: p.now, Lane: guest(i), Kind: drivers.Event, Topic: "esx", Value: fmt.Sprint("esx.problem.", s), Text: "x"})
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			p := newOutage(ConsoleOptions{})
+			for i := range c.guests {
+				p.state(guest(i), "disk", "ok", "")
+			}
+			p.Fault("f1", record.EdgeBegin, drivers.Blackhole, p.now, "", "")
+			p.Fault("f1", record.EdgeActive, drivers.Blackhole, p.now, "", "")
+			p.Phase("s", "hold", record.EdgeBegin, "")
+			p.run(20*time.Minute, func(s int) { c.each(p, s) })
+			p.Fault("f1", record.EdgeUndo, drivers.Blackhole, p.now, "", "")
+			p.Fault("f1", record.EdgeEnd, drivers.Blackhole, p.now, "", "")
+			p.noted()
+			g.Expect(len(p.at)).To(BeNumerically("<=", 60))
+			if name == "one flaps each second" { // the first at once, then ever more rarely
+				var flaps []time.Duration
+				for i, l := range p.lines() {
+					if strings.Contains(l, "g0 disk") {
+						flaps = append(flaps, p.at[i])
+					}
+				}
+				g.Expect(len(flaps)).To(BeNumerically(">", 3))
+				for i := 1; i < len(flaps); i++ {
+					g.Expect(flaps[i] - flaps[i-1]).To(BeNumerically(">=", holdOff))
+				}
+			}
+			before := time.Duration(0)
+			for _, at := range p.at {
+				g.Expect(at - before).To(BeNumerically("<=", time.Minute))
+				before = at
+			}
+			g.Expect(p.out.String()).NotTo(ContainSubstring("\x1b"))
+			for _, l := range p.lines() {
+				g.Expect(width(l)).To(BeNumerically("<=", 120), l)
+			}
+		})
+	}
+}
+
+// What was held back is told later: the last line of each guest's disk is where it ended.
+func TestConsoleLosesNoState(t *testing.T) {
+	g := NewWithT(t)
+	p := newOutage(ConsoleOptions{})
+	for i := range 57 {
+		p.state(guest(i), "disk", "ok", "")
+	}
+	p.Fault("f1", record.EdgeBegin, drivers.Blackhole, p.now, "", "")
+	p.run(5*time.Second, func(s int) {
+		for i := range 57 {
+			p.state(guest(i), "disk", "blocked", "")
+		}
+	})
+	g.Expect(p.lines()).To(HaveLen(2))
+	g.Expect(p.lines()[1]).To(Equal("T+00:00 57 guests (g0 g1 g10 g11 g12 g13 +51) disk: ok -> blocked"))
+	p.run(time.Minute, func(int) {})
+	g.Expect(p.lines()[2]).To(HavePrefix("T+00:59 OUTAGE     57 guests=blocked"))
+	p.state(guest(3), "disk", "eio", "")
+	p.run(3*time.Minute, func(s int) {})
+	g.Expect(p.out.String()).To(ContainSubstring("guest/g3 disk: blocked -> eio"))
+	g.Expect(p.lines()[len(p.lines())-1]).To(ContainSubstring("56 guests=blocked  1 guest=eio"))
+}
+
+func TestConsoleOfHostileTexts(t *testing.T) {
+	g := NewWithT(t)
+	_, r, _ := small(t, hostile)
+	p := newOutage(ConsoleOptions{GitHub: true})
+	p.Phase("s", "scenario", record.EdgeBegin, hostile)
+	p.Fault("f1", record.EdgeBegin, drivers.Reset, 0, hostile, hostile)
+	p.state(drivers.Lane{Role: drivers.Guest, Name: hostile}, "disk", "::error::x", hostile)
+	p.run(2*time.Minute, func(int) {})
+	rows := Rows(r)
+	rows[2].Why = "::error::injected"
+	rows[3].Plan.Claim = "::error::injected"
+	p.Table(rows)
+	p.Done(Count(rows), "::error::path")
+	for _, l := range p.lines() {
+		g.Expect(l).NotTo(MatchRegexp(`[\x00-\x08\x0b-\x1f\x7f]|##\[|##vso`))
+		if strings.HasPrefix(strings.TrimSpace(l), "::") {
+			g.Expect(l).To(MatchRegexp(`^::(group::s|endgroup::|error file=suites/apd/bad\.go,line=12,title=refuted%3A bad::Claim bad: measured 700\.2 s.*)$`))
+		}
+	}
+}
+
+func TestConsoleOnGitHub(t *testing.T) {
+	g := NewWithT(t)
+	_, r, _ := small(t, "plain")
+	p := newOutage(ConsoleOptions{GitHub: true})
+	for _, s := range []string{"a", "b"} { // the first does not say that it ends
+		p.Phase(s, "scenario", record.EdgeBegin, "")
+	}
+	p.Phase("b", "scenario", record.EdgeEnd, "")
+	p.Table(Rows(r))
+	out := p.out.String()
+	g.Expect(strings.Count(out, "::group::")).To(Equal(2))
+	g.Expect(strings.Count(out, "::endgroup::")).To(Equal(2))
+	g.Expect(strings.Count(out, "::error ")).To(Equal(1), "a known refutation is no error")
+	g.Expect(out).To(ContainSubstring("::error file=suites/apd/bad.go,line=12,title=refuted%3A bad::Claim bad: measured 700.2 s, allowed 60..600 s: EIO came late plain\n"))
+}
+
+func TestConsoleTable(t *testing.T) {
+	g := NewWithT(t)
+	_, r, _ := small(t, strings.Repeat("long ", 100))
+	rows := Rows(r)
+	rows[0].Plan.Claim = strings.Repeat("long.", 50) + "id"
+	p := newOutage(ConsoleOptions{Prefix: "one", Color: true})
+	p.Table(rows)
+	p.Done(Count(rows), "out/r1/junit.xml")
+	for _, l := range p.lines() {
+		g.Expect(width(l)).To(BeNumerically("<=", 120), l)
+	}
+	g.Expect(p.lines()[0]).To(MatchRegexp(`^\[one\] claim +measured +allowed +verdict +provenance$`))
+	g.Expect(p.lines()[1]).To(MatchRegexp(`long.* 700\.2 s +60\.\.600 s +refuted +embedded$`))
+	g.Expect(p.lines()[len(p.lines())-1]).To(Equal("[one] - out/r1/junit.xml"))
+	g.Expect(p.out.String()).NotTo(ContainSubstring("\x1b"))
+}
+
+func TestConsoleOnATerminal(t *testing.T) {
+	g := NewWithT(t)
+	_, r, _ := small(t, "plain")
+	p := newOutage(ConsoleOptions{TTY: true, Color: true})
+	p.state(guest(1), "disk", "ok", "")
+	p.Fault("f1", record.EdgeBegin, drivers.Blackhole, p.now, "", "")
+	p.run(20*time.Minute, func(s int) {})
+	g.Expect(strings.Count(p.out.String(), "\n")).To(Equal(1), "the states are rewritten in place")
+	p.Table(Rows(r))
+	g.Expect(p.out.String()).To(And(ContainSubstring("\r\x1b[K"), ContainSubstring("\x1b[31mrefuted")))
+
+	plain := newOutage(ConsoleOptions{TTY: true})
+	plain.Table(Rows(r))
+	g.Expect(plain.out.String()).NotTo(ContainSubstring("\x1b["), "NO_COLOR")
+}
+
+func TestConsoleFor(t *testing.T) {
+	g := NewWithT(t)
+	file, err := os.Create(t.TempDir() + "/out")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer file.Close()
+	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal is
+	g.Expect(err).NotTo(HaveOccurred())
+	defer device.Close()
+	with := func(kv ...string) func(string) string {
+		return func(k string) string {
+			for i := 0; i < len(kv); i += 2 {
+				if kv[i] == k {
+					return kv[i+1]
+				}
+			}
+			return ""
+		}
+	}
+	for _, c := range []struct {
+		f    *os.File
+		env  func(string) string
+		want ConsoleOptions
+	}{
+		{file, with(), ConsoleOptions{}},
+		{device, with("COLUMNS", "100"), ConsoleOptions{TTY: true, Color: true, Screen: 100}},
+		{device, with("NO_COLOR", "1"), ConsoleOptions{TTY: true}},
+		{device, with("CI", "true"), ConsoleOptions{}},
+		{device, with("TERM", "dumb"), ConsoleOptions{}},
+		{device, with("GITHUB_ACTIONS", "true"), ConsoleOptions{GitHub: true}},
+	} {
+		g.Expect(ConsoleFor(c.f, c.env)).To(Equal(c.want))
+	}
+}
+
+func TestConsoleForSeveralGoroutines(t *testing.T) {
+	p := newOutage(ConsoleOptions{GitHub: true})
+	_, r, _ := small(t, "plain")
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for s := range 200 {
+				p.Observation(drivers.Observation{Hi: time.Duration(s) * time.Second, Lane: guest(i), Kind: drivers.State, Topic: "disk", Value: fmt.Sprint(s)})
+				p.Tick(time.Duration(s) * time.Second)
+				p.Phase("s", "hold", record.EdgeBegin, "")
+				p.Fault("f1", record.EdgeBegin, drivers.Reset, 0, "", "")
+			}
+			p.Table(Rows(r))
+			p.Done(Counts{})
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,13 @@
+// Package all links every driver and every claim of this repository.
+package all
+
+import (
+	_ "github.com/allpathsdown/allpathsdown/drivers/guest/linux"     // guest/linux
+	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu" // hypervisor/qemu
+	_ "github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy" // path/iscsiproxy
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/tgt"      // target/tgt
+	_ "github.com/allpathsdown/allpathsdown/suites/apd"              // E2 to E14
+	_ "github.com/allpathsdown/allpathsdown/suites/guests"           // C1 to C8, G2, G3
+	_ "github.com/allpathsdown/allpathsdown/suites/integrity"        // G1
+	_ "github.com/allpathsdown/allpathsdown/suites/poweroff"         // P1, P5
+)

@@ -1,0 +1,229 @@
+package all_test
+
+import (
+	"bytes"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/fixtures/record"
+	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
+	"github.com/allpathsdown/allpathsdown/suites/claim"
+)
+
+// dropEdge forgets one edge of every fault.
+func dropEdge(p *tape, edge string) {
+	for _, l := range p.kind("fault") {
+		if l["edge"] == edge {
+			forget(l)
+		}
+	}
+}
+
+// unproven are records in which everything was seen that confirms the claims, but no fault was seen to have caused it.
+var unproven = []struct {
+	name  string
+	spoil func(p *tape)
+}{
+	{"nothing was injected", func(p *tape) {
+		for _, l := range p.kind("fault") {
+			l["type"] = "none"
+		}
+	}},
+	{"no fault is in the record", func(p *tape) { forget(p.kind("fault")...) }},
+	{"no fault was seen to work", func(p *tape) { dropEdge(p, "active") }},
+	{"no fault was seen to be gone", func(p *tape) { dropEdge(p, "end") }},
+	{"each fault failed", func(p *tape) {
+		for _, l := range p.kind("fault") {
+			if l["edge"] == "active" {
+				p.add(line{"k": "fault", "t": l["t"], "f": l["f"], "type": l["type"], "edge": "failed", "why": "it was not seen on the wire"})
+			}
+		}
+	}},
+	{"the last fault of each scenario failed", func(p *tape) {
+		for _, s := range scenario.Catalogue() {
+			l := p.fault(s.Name).active
+			l["edge"], l["why"] = "failed", "it was not seen on the wire"
+		}
+	}},
+	{"each scenario was cut off", func(p *tape) {
+		for _, l := range p.kind("phase") {
+			if l["name"] == "scenario" && l["edge"] == "end" {
+				forget(l)
+			}
+		}
+	}},
+	{"each scenario failed", func(p *tape) {
+		for _, l := range p.kind("phase") {
+			if l["name"] == "scenario" && l["edge"] == "end" {
+				l["edge"], l["why"] = "failed", "a guest did not come back"
+			}
+		}
+	}},
+	{"the control was broken as well, from each fault on", func(p *tape) {
+		for _, s := range scenario.Catalogue() {
+			in := p.scenario(s.Name)
+			for _, l := range p.kind("fault") {
+				switch {
+				case when(l) < in.from || when(l) > in.to:
+				case l["edge"] == "begin":
+					p.state(when(l)+1, "path/control", "portal", "refuses")
+				case l["edge"] == "end":
+					p.state(when(l), "path/control", "portal", "answers")
+				}
+			}
+		}
+	}},
+	{"the control never answered", func(p *tape) {
+		for _, l := range p.seen(span{0, p.scenario(repeated).to}, "s", "path/control", "portal", "") {
+			l["s"] = "silent"
+		}
+	}},
+}
+
+func TestNothingIsSaidOfAFaultThatWasNotProven(t *testing.T) {
+	for _, c := range unproven {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			p := load(t)
+			c.spoil(p)
+			for id, v := range p.judge() {
+				g.Expect(v.Outcome).To(Equal(record.Inconclusive), "%s: %s", id, v.Why)
+				g.Expect(v.Why).NotTo(BeEmpty(), id)
+			}
+		})
+	}
+}
+
+func TestARecordCutOffInAScenarioSaysNothingOfItAndAllOfThoseBefore(t *testing.T) {
+	whole := load(t)
+	for i, s := range scenario.Catalogue() {
+		t.Run(s.Name, func(t *testing.T) {
+			g := NewWithT(t)
+			var end []byte
+			for _, l := range whole.kind("phase") {
+				if l["scenario"] == s.Name && l["name"] == "scenario" && l["edge"] == "end" {
+					one := tape{TB: t, lines: []line{l}}
+					end = one.bytes()
+				}
+			}
+			b := whole.bytes()
+			at := bytes.Index(b, end)
+			g.Expect(at).To(BeNumerically(">", 0))
+			r, err := record.Parse(bytes.NewReader(b[:at+len(end)-1])) // a kill within the line that ends the scenario
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(r.Torn).To(BeTrue())
+			done := map[string]bool{}
+			for _, before := range scenario.Catalogue()[:i] {
+				done[before.Name] = true
+			}
+			for _, c := range claim.All() {
+				want := record.Inconclusive
+				if done[c.In.Name] {
+					want = record.Confirmed
+				}
+				v := c.Verdict(r)
+				g.Expect(v.Outcome).To(Equal(want), "%s: %s", c.ID, v.Why)
+			}
+		})
+	}
+}
+
+// What nobody watched, nobody may judge: the absence of a report is not a report of absence, and not one of a failure either.
+func TestWhatNobodyWatchedIsUndecided(t *testing.T) {
+	blind := func(p *tape, lane string) {
+		n := -1.0
+		if lane != "" {
+			n = p.lane(lane)
+		}
+		for _, l := range p.lines {
+			if k := l["k"]; (k == "s" || k == "e" || k == "b") && (n < 0 || l["l"] == n) {
+				forget(l)
+			}
+		}
+	}
+	all := map[string]bool{}
+	guest := map[string]bool{}
+	for _, c := range claim.All() {
+		all[c.ID] = true
+		switch c.ID {
+		case "host.stays-up", "host.abort-does-not-freeze", "storage.never-damaged", "storage.never-damaged.soak", "vm.power-off-without-datastore": // they do not speak of what a guest sees
+		default:
+			guest[c.ID] = true
+		}
+	}
+	other := map[string]bool{}
+	for id := range guest {
+		if id != "vm.starts-as-usual-afterwards" { // which speaks of the one machine that was switched off, a
+			other[id] = true
+		}
+	}
+	for lane, speakOfIt := range map[string]map[string]bool{
+		"":                all,
+		"guest/a":         guest,
+		"guest/b":         other,
+		"hypervisor/esxi": {"host.stays-up": true}, // a host that reports no path is judged by its guests alone
+		"hypervisor/vm/a": {"host.stays-up": true, "host.leaves-vms-alone": true, "host.abort-does-not-freeze": true, "vm.power-off-without-datastore": true, "vm.starts-as-usual-afterwards": true},
+		"hypervisor/vm/b": {"host.stays-up": true, "host.leaves-vms-alone": true, "host.abort-does-not-freeze": true},
+		"target/nas":      {"storage.never-damaged": true, "storage.never-damaged.soak": true},
+	} {
+		t.Run("lane "+lane, func(t *testing.T) {
+			p := load(t)
+			blind(p, lane)
+			for id, v := range p.judge() {
+				if speakOfIt[id] {
+					t.Run(id, func(t *testing.T) { NewWithT(t).Expect(v.Outcome).To(Equal(record.Inconclusive), v.Why) })
+				}
+			}
+		})
+	}
+}
+
+func TestWhatRestsOnAModelledLaneIsModelled(t *testing.T) {
+	g := NewWithT(t)
+	// In the baseline only the host, "esxi", is our own stand-in.
+	modelled := map[string]bool{"host.stays-up": true, "host.recovers-by-itself": true}
+	for id, v := range load(t).judge() {
+		want := drivers.Embedded
+		if modelled[id] {
+			want = drivers.Modelled
+		}
+		g.Expect(v.Provenance).To(Equal(want), id)
+	}
+	for _, prov := range []drivers.Provenance{drivers.Real, drivers.Embedded, drivers.Modelled} {
+		p := load(t)
+		p.provenance("", prov)
+		for id, v := range p.judge() {
+			g.Expect(v.Provenance).To(Equal(prov), id)
+		}
+	}
+	// One modelled guest is enough for a verdict about all guests.
+	p := load(t)
+	p.provenance(drivers.Guest, drivers.Real)
+	for _, l := range p.kind("lane") {
+		if l["kind"] == "guest" && l["name"] == "b" {
+			l["prov"] = "modelled"
+		}
+	}
+	for id, v := range p.judge() {
+		switch id {
+		case "host.stays-up", "host.abort-does-not-freeze", "storage.never-damaged", "storage.never-damaged.soak", "vm.power-off-without-datastore", "vm.starts-as-usual-afterwards":
+		default:
+			g.Expect(v.Provenance).To(Equal(drivers.Modelled), id)
+		}
+	}
+}
+
+// A refutation that rests on a modelled lane is modelled as well.
+func TestARefutationByAModelledLaneIsModelled(t *testing.T) {
+	for _, s := range saboteurs {
+		t.Run(s.claim+"/"+s.name, func(t *testing.T) {
+			t.Parallel()
+			p := load(t)
+			p.provenance("", drivers.Modelled)
+			s.spoil(p)
+			NewWithT(t).Expect(p.ask(s.claim).Provenance).To(Equal(drivers.Modelled))
+		})
+	}
+}

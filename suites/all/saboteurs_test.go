@@ -1,0 +1,349 @@
+// Package all_test holds the records that refute the claims. A claim is only done with its saboteurs: mutations of a real
+// record, each of which turns exactly that claim red. They live beside the list of all claims and not beside the one
+// RunSpecs, whose binary is carried into labs and starts itself as a guard.
+package all_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/allpathsdown/allpathsdown/fixtures/record"
+	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
+	_ "github.com/allpathsdown/allpathsdown/suites/all"
+	"github.com/allpathsdown/allpathsdown/suites/claim"
+)
+
+// saboteur changes one thing in a record: what should have been seen was not, or the other way round.
+type saboteur struct {
+	claim string
+	name  string
+	spoil func(p *tape)
+}
+
+const (
+	brief    = "brief-outage"
+	dropOut  = "drop-out"
+	cable    = "cable-pull"
+	powerOff = "power-off"
+	long     = "long-outage"
+	repeated = "repeated"
+	soak     = "soak"
+)
+
+var saboteurs = []saboteur{
+	// brief-outage
+	{"guest.linux.healthy-after-early-recovery", "a command fails in the outage", func(p *tape) {
+		p.state(p.outage(brief).to-1000, "guest/a", "shell.external", "error")
+	}},
+	{"guest.linux.healthy-after-early-recovery", "the guest was rebooted", func(p *tape) {
+		p.state(p.outage(brief).to-1000, "guest/b", "boot", "another")
+	}},
+	{"guest.linux.healthy-after-early-recovery", "commands stay silent", func(p *tape) {
+		forget(p.seen(p.after(brief), "s", "guest/a", "shell.external", "answers")...)
+	}},
+	{"guest.linux.healthy-after-early-recovery", "nobody can log in any more", func(p *tape) {
+		p.state(p.outage(brief).to-1000, "guest/b", "ssh.new", "failed")
+	}},
+	{"guest.tens-of-seconds-tolerated", "a read fails", func(p *tape) {
+		p.event(p.outage(brief).to-1000, "guest/a", "read-error", "read-error", "input/output error (EIO)")
+	}},
+	{"guest.tens-of-seconds-tolerated", "a write fails", func(p *tape) {
+		p.event(p.outage(brief).to-1000, "guest/b", "write-error", "write-error", "input/output error (EIO)")
+	}},
+	{"guest.tens-of-seconds-tolerated", "the outage was too short to say so", func(p *tape) { p.hold(brief, 1, 1.2) }},
+	{"host.recovers-by-itself", "the path stays offline", func(p *tape) {
+		forget(p.seen(p.scenario(brief), "s", "hypervisor/esxi", "path", "online")...)
+	}},
+	{"host.recovers-by-itself", "a guest's disk stays blocked", func(p *tape) {
+		forget(p.seen(p.scenario(brief), "s", "guest/b", "disk", "ok")...)
+	}},
+	// drop-out
+	{"guest.work-only-pauses", "no writer stops", func(p *tape) {
+		forget(p.seen(p.outage(dropOut), "s", "guest/a", "write", "blocked")...)
+	}},
+	{"guest.work-only-pauses", "the writer does not go on", func(p *tape) {
+		forget(p.seen(p.scenario(dropOut), "s", "guest/b", "write", "ok")...)
+	}},
+	{"guest.work-only-pauses", "the worker in memory is silent", func(p *tape) {
+		p.seen(p.outage(dropOut), "b", "guest/a", "heartbeat", "")[0]["max"] = 4.5
+	}},
+	{"guest.work-only-pauses", "the worker in memory crawls", func(p *tape) {
+		for _, b := range p.seen(p.outage(dropOut), "b", "guest/b", "cpu", "") {
+			b["sum"] = b["sum"].(float64) / 5
+		}
+	}},
+	{"host.drop-out-under-load", "a write waits half a minute", func(p *tape) {
+		p.seen(span{p.outage(dropOut).to, p.scenario(dropOut).to}, "b", "guest/a", "write", "")[0]["max"] = 30.0
+	}},
+	{"host.drop-out-under-load", "a write fails", func(p *tape) {
+		p.event(p.outage(dropOut).to, "guest/b", "write-error", "write-error", "input/output error (EIO)")
+	}},
+	// cable-pull
+	{"host.cable-pull-is-harmless", "a read fails", func(p *tape) {
+		p.event(p.outage(cable).to, "guest/a", "read-error", "read-error", "input/output error (EIO)")
+	}},
+	{"host.cable-pull-is-harmless", "a write fails", func(p *tape) {
+		p.event(p.outage(cable).to, "guest/b", "write-error", "write-error", "input/output error (EIO)")
+	}},
+	{"host.cable-pull-is-harmless", "the guest was rebooted", func(p *tape) { p.state(p.outage(cable).to, "guest/a", "boot", "another") }},
+	{"host.cable-pull-is-harmless", "the disk stays away", func(p *tape) {
+		forget(p.seen(p.scenario(cable), "s", "guest/b", "disk", "ok")...)
+	}},
+	// power-off
+	{"vm.power-off-without-datastore", "the task fails", func(p *tape) {
+		p.seen(p.outage(powerOff), "e", "hypervisor/vm/a", "task", "power-off.ok")[0]["type"] = "power-off.failed"
+	}},
+	{"vm.power-off-without-datastore", "the task ends when the storage is back", func(p *tape) {
+		t := p.after(powerOff).from + 10
+		place(p.seen(p.outage(powerOff), "e", "hypervisor/vm/a", "task", "power-off.ok")[0], t, t)
+	}},
+	{"vm.power-off-without-datastore", "the task ends well and the machine is still on", func(p *tape) {
+		forget(p.seen(p.outage(powerOff), "s", "hypervisor/vm/a", "power", "off")...)
+	}},
+	{"vm.starts-as-usual-afterwards", "it does not start", func(p *tape) {
+		p.seen(p.after(powerOff), "e", "hypervisor/vm/a", "task", "power-on.ok")[0]["type"] = "power-on.failed"
+	}},
+	{"vm.starts-as-usual-afterwards", "it is never started", func(p *tape) {
+		forget(p.seen(p.after(powerOff), "e", "hypervisor/vm/a", "task", "power-on.ok")...)
+	}},
+	{"vm.starts-as-usual-afterwards", "the guest does not come up", func(p *tape) {
+		forget(p.seen(p.after(powerOff), "s", "guest/a", "agent", "up")...)
+	}},
+	{"vm.starts-as-usual-afterwards", "nobody can log in", func(p *tape) {
+		p.state(p.outage(powerOff).to, "guest/a", "ssh.new", "failed")
+		forget(p.seen(p.after(powerOff), "s", "guest/a", "ssh.new", "ok")...)
+	}},
+	{"vm.starts-as-usual-afterwards", "its files were not found right", func(p *tape) {
+		forget(p.seen(p.after(powerOff), "e", "guest/a", "seed", "ok")...)
+	}},
+	// long-outage
+	{"guest.linux.commands-hang", "a command is answered in the outage", func(p *tape) {
+		p.state(p.outage(long).from+15_000, "guest/a", "shell.external", "answers")
+	}},
+	{"guest.linux.commands-hang", "no command ever hung", func(p *tape) {
+		forget(p.seen(p.outage(long), "s", "guest/b", "shell.external", "silent")...)
+	}},
+	{"guest.linux.io-error-stays", "the package manager works again", func(p *tape) {
+		p.state(p.after(long).from+5000, "guest/b", "shell.package-manager", "answers")
+	}},
+	{"guest.linux.io-error-stays", "commands hang again instead", func(p *tape) {
+		p.state(p.after(long).from+5000, "guest/a", "shell.external", "silent")
+	}},
+	{"guest.linux.io-error-within-minutes", "the error says something else", func(p *tape) {
+		p.seen(p.outage(long), "s", "guest/a", "shell.external", "error")[0]["why"] = "-bash: /usr/bin/ls: Permission denied"
+	}},
+	{"guest.linux.io-error-within-minutes", "the error came at once", func(p *tape) {
+		placeAfter(p.seen(p.outage(long), "s", "guest/b", "shell.external", "error")[0], p.outage(long).from, 5, 5.1)
+	}},
+	{"guest.linux.less-grace-than-windows", "the guest holds out for longer than Windows", func(p *tape) {
+		p.hold(long, 68, 68.2)
+		for _, topic := range []string{"read-error", "write-error"} { // b's come later still, and within its own window
+			placeAfter(p.seen(p.outage(long), "e", "guest/a", topic, "")[0], p.outage(long).from, 63, 63.1)
+			placeAfter(p.seen(p.outage(long), "e", "guest/b", topic, "")[0], p.outage(long).from, 66, 66.1)
+		}
+	}},
+	{"guest.linux.no-crash", "the kernel panics", func(p *tape) {
+		p.event(p.outage(long).to-1000, "guest/a", "kmsg", "emerg", "Kernel panic - not syncing: Attempted to kill init!")
+	}},
+	{"guest.linux.no-crash", "the guest boots by itself", func(p *tape) { p.state(p.outage(long).to-1000, "guest/b", "boot", "another") }},
+	{"guest.linux.only-reboot-helps", "commands worked for a while without a reset", func(p *tape) {
+		p.state(p.after(long).from+2000, "guest/a", "shell.external", "answers")
+		p.state(p.after(long).from+4000, "guest/a", "shell.external", "error")
+	}},
+	{"guest.linux.only-reboot-helps", "commands do not work after the reset either", func(p *tape) {
+		forget(p.seen(p.phase(long, "reset"), "s", "guest/a", "shell.external", "answers")...)
+	}},
+	{"guest.linux.only-reboot-helps", "nobody can log in after the reset", func(p *tape) {
+		forget(p.seen(p.phase(long, "reset"), "s", "guest/b", "ssh.new", "ok")...)
+	}},
+	{"guest.linux.only-reboot-helps", "the disk does not come back with the reset", func(p *tape) {
+		forget(p.seen(p.after(long), "s", "guest/a", "disk", "ok")...)
+	}},
+	{"guest.linux.ssh-session-survives", "the session is dropped", func(p *tape) {
+		p.state(p.outage(long).to-1000, "guest/a", "ssh.held", "dropped")
+	}},
+	{"guest.linux.ssh-session-survives", "the session hangs", func(p *tape) {
+		p.state(p.outage(long).from+1000, "guest/b", "ssh.held", "unresponsive")
+		p.state(p.outage(long).from+9000, "guest/b", "ssh.held", "connected")
+	}},
+	{"guest.own-timeout-decides", "both guests give up at the same time", func(p *tape) {
+		a := p.seen(p.outage(long), "e", "guest/a", "read-error", "")[0]
+		place(p.seen(p.outage(long), "e", "guest/b", "read-error", "")[0], when(a)-5, when(a))
+	}},
+	{"guest.own-timeout-decides", "only the guest with more patience gives up", func(p *tape) {
+		forget(p.seen(p.outage(long), "e", "guest/a", "read-error", "")...)
+	}},
+	{"host.leaves-vms-alone", "a machine is switched off", func(p *tape) {
+		p.state(p.outage(long).to-5000, "hypervisor/vm/a", "power", "off")
+	}},
+	{"host.leaves-vms-alone", "a machine is stopped", func(p *tape) { p.event(p.outage(long).to-5000, "hypervisor/vm/b", "qemu", "stop", "{}") }},
+	{"host.leaves-vms-alone", "a machine is reset", func(p *tape) { p.event(p.outage(long).to-5000, "hypervisor/vm/a", "qemu", "reset", "{}") }},
+	{"host.leaves-vms-alone", "a machine is shut down", func(p *tape) { p.event(p.outage(long).to-5000, "hypervisor/vm/a", "qemu", "shutdown", "{}") }},
+	{"host.leaves-vms-alone", "a processor stands still", func(p *tape) {
+		p.state(p.outage(long).to-5000, "guest/b", "alive", "silent")
+		p.state(p.outage(long).to-500, "guest/b", "alive", "beating")
+	}},
+	{"host.stays-up", "the host cannot be managed", func(p *tape) {
+		p.state(p.outage(long).to-5000, "hypervisor/esxi", "manageable", "no")
+		p.state(p.outage(long).to-500, "hypervisor/esxi", "manageable", "yes")
+	}},
+	{"host.stays-up", "a machine's monitor hangs when the storage comes back", func(p *tape) {
+		p.state(p.after(long).from+500, "hypervisor/vm/b", "monitor", "stalled")
+		p.state(p.after(long).from+9000, "hypervisor/vm/b", "monitor", "answers")
+	}},
+	// repeated
+	{"host.recovery-within-seconds", "after the last outage a disk is back late", func(p *tape) {
+		placeAfter(p.seen(p.scenario(repeated), "s", "guest/a", "disk", "ok")[4], p.after(repeated).from, 25, 25.1)
+	}},
+	{"host.recovery-within-seconds", "after the last outage a disk stays away", func(p *tape) {
+		forget(p.seen(span{p.outage(repeated).from, p.scenario(repeated).to}, "s", "guest/b", "disk", "ok")...)
+	}},
+	{"storage.never-damaged", "a LUN is damaged", func(p *tape) {
+		p.seen(p.scenario(repeated), "e", "target/nas", "image", "clean")[1]["type"] = "damaged"
+	}},
+	// soak
+	{"storage.never-damaged.soak", "a LUN is damaged", func(p *tape) {
+		p.seen(p.scenario(soak), "e", "target/nas", "image", "clean")[0]["type"] = "damaged"
+	}},
+	{"host.abort-does-not-freeze", "a machine waits for an aborted command", func(p *tape) {
+		p.seen(p.outage(soak), "b", "hypervisor/vm/b", "monitor", "")[0]["max"] = 2.5
+	}},
+}
+
+func init() {
+	for _, s := range scenario.Catalogue() {
+		id, name := "integrity.acknowledged-writes."+s.Name, s.Name
+		saboteurs = append(saboteurs,
+			saboteur{id, "an acknowledged write is gone", func(p *tape) { loseWrite(p, name) }},
+			saboteur{id, "a file that nobody wrote to is damaged", func(p *tape) {
+				p.event(p.scenario(name).to-1, "guest/b", "seed", "damaged", "seed-3: wrong checksum")
+			}})
+	}
+}
+
+// loseWrite has one write of guest a missing at the scenario's first check.
+func loseWrite(p *tape, scenario string) {
+	p.Helper()
+	l := p.seen(p.scenario(scenario), "e", "guest/a", "acklog", "intact")[0]
+	l["type"] = "damaged"
+	a := l["a"].(map[string]any)
+	a["missing"] = "1"
+}
+
+func TestTheBaselineConfirmsEveryClaim(t *testing.T) {
+	g := NewWithT(t)
+	p := load(t)
+	r := p.read()
+	g.Expect(r.Torn).To(BeFalse())
+	g.Expect(r.Unknown).To(BeZero())
+	g.Expect(r.Ended).To(BeTrue())
+	g.Expect(r.EndWhy).To(Equal("done"))
+	for id, v := range p.judge() {
+		g.Expect(v.Outcome).To(Equal(record.Confirmed), "%s: %s", id, v.Why)
+		g.Expect(v.Evidence).NotTo(BeEmpty(), id)
+		g.Expect(v.Provenance).NotTo(BeEmpty(), "%s rests on lanes that the record does not have", id)
+	}
+}
+
+func TestEveryClaimHasASaboteur(t *testing.T) {
+	g := NewWithT(t)
+	known := map[string]bool{}
+	for _, c := range claim.All() {
+		known[c.ID] = true
+		g.Expect(slices.ContainsFunc(saboteurs, func(s saboteur) bool { return s.claim == c.ID })).To(BeTrue(),
+			"nothing refutes %s: add a saboteur that turns it red, and only it", c.ID)
+	}
+	names := map[string]bool{}
+	for _, s := range saboteurs {
+		g.Expect(known).To(HaveKey(s.claim), "a saboteur without its claim")
+		g.Expect(names).NotTo(HaveKey(s.claim+s.name), "two saboteurs of one name")
+		names[s.claim+s.name] = true
+	}
+}
+
+func TestSaboteursTurnExactlyTheirClaimRed(t *testing.T) {
+	before := load(t).judge()
+	for _, s := range saboteurs {
+		t.Run(s.claim+"/"+s.name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			p := load(t)
+			s.spoil(p)
+			after := p.judge()
+			v := after[s.claim]
+			g.Expect(v.Outcome).To(Equal(record.Refuted), v.Why)
+			g.Expect(v.Why).NotTo(BeEmpty())
+			g.Expect(v.Evidence).NotTo(BeEmpty(), "a refutation points at what was seen")
+			g.Expect(v.Provenance).NotTo(BeEmpty(), "a refutation says what kind of system it was made on: %s", v.Why)
+			var others []string
+			for id, v := range after {
+				if id != s.claim && v.Outcome != before[id].Outcome {
+					others = append(others, fmt.Sprintf("%s is %s: %s", id, v.Outcome, v.Why))
+				}
+			}
+			g.Expect(others).To(BeEmpty(), "other claims turned too")
+		})
+	}
+}
+
+func TestALostWriteIsRedWhateverElseHappens(t *testing.T) {
+	for _, s := range scenario.Catalogue() {
+		id := "integrity.acknowledged-writes." + s.Name
+		t.Run(s.Name, func(t *testing.T) {
+			t.Run("and the other guest could not be asked", func(t *testing.T) {
+				p := load(t)
+				loseWrite(p, s.Name)
+				forget(p.seen(p.scenario(s.Name), "e", "guest/b", "acklog", "")...)
+				NewWithT(t).Expect(p.ask(id).Outcome).To(Equal(record.Refuted))
+			})
+			t.Run("and a later check is content", func(t *testing.T) {
+				p := load(t)
+				loseWrite(p, s.Name)
+				p.event(p.scenario(s.Name).to, "guest/a", "acklog", "intact", "")["a"] = line{"acked": "9", "found": "9"}
+				NewWithT(t).Expect(p.ask(id).Outcome).To(Equal(record.Refuted))
+			})
+			t.Run("and everything else is refuted too", func(t *testing.T) {
+				p := load(t)
+				loseWrite(p, s.Name)
+				for _, o := range saboteurs {
+					if strings.HasPrefix(o.claim, "host.") && strings.Contains(o.name, "fails") {
+						o.spoil(p)
+					}
+				}
+				NewWithT(t).Expect(p.ask(id).Outcome).To(Equal(record.Refuted))
+			})
+			for _, attr := range []string{"corrupt", "disorder"} {
+				t.Run("and it is "+attr, func(t *testing.T) {
+					g := NewWithT(t)
+					p := load(t)
+					loseWrite(p, s.Name)
+					a := p.seen(p.scenario(s.Name), "e", "guest/a", "acklog", "damaged")[0]["a"].(map[string]any)
+					a["missing"], a[attr] = "0", "1"
+					g.Expect(p.ask(id).Outcome).To(Equal(record.Refuted))
+				})
+			}
+		})
+	}
+}
+
+func TestWritesThatNobodyReadBackProveNothing(t *testing.T) {
+	for _, s := range scenario.Catalogue() {
+		id := "integrity.acknowledged-writes." + s.Name
+		t.Run(s.Name, func(t *testing.T) {
+			g := NewWithT(t)
+			p := load(t)
+			forget(p.seen(p.scenario(s.Name), "e", "guest/a", "acklog", "")...)
+			g.Expect(p.ask(id).Outcome).To(Equal(record.Inconclusive))
+
+			p = load(t)
+			for _, l := range p.seen(p.scenario(s.Name), "e", "guest/a", "acklog", "") {
+				l["a"].(map[string]any)["acked"] = "0"
+			}
+			g.Expect(p.ask(id).Outcome).To(Equal(record.Inconclusive), "it had nothing to lose")
+		})
+	}
+}

@@ -1,0 +1,29 @@
+// Claim E2: the host is not taken down.
+
+package apd
+
+import (
+	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/fixtures/record"
+	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
+	"github.com/allpathsdown/allpathsdown/suites/claim"
+)
+
+var _ = claim.Register(claim.Claim{
+	ID: "host.stays-up", Title: "Losing the iSCSI datastore does not take the host down", Labels: []string{"apd", "host"},
+	Source: record.Source{Doc: "S1", Code: "E2", JA: "当然ながらデータストア切断ぐらいじゃESXi本体には影響ありません",
+		EN:   "Naturally, something like a cut datastore does not affect ESXi itself.",
+		Note: "the host stays manageable and every machine's monitor goes on answering, through outage and recovery"},
+	In: scenario.LongOutage,
+	Judge: func(run record.Run) record.Verdict {
+		var vs []record.Verdict
+		for _, host := range claim.Hosts(run) {
+			vs = append(vs, claim.Never(run, host, "manageable", "no"))
+		}
+		vs = append(vs, claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
+			vm, _ := claim.VM(run, g)
+			return claim.Never(run, vm, "monitor", "stalled")
+		}))
+		return claim.Join(vs...)
+	},
+})

@@ -1,0 +1,61 @@
+// Claim G3: the guest's own timeout decides.
+
+package guests
+
+import (
+	"fmt"
+
+	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/fixtures/record"
+	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
+	"github.com/allpathsdown/allpathsdown/suites/claim"
+)
+
+var _ = claim.Register(claim.Claim{
+	ID: "guest.own-timeout-decides", Title: "When a guest gives its disk up is decided by its own timeout", Labels: []string{"apd", "linux"},
+	Source: record.Source{Doc: "S1", Code: "G3", JA: "iSCSIが切断した場合にどうVMに影響するかはVMのゲストOS次第 ゲストOS側のタイムアウト処理などが大きく影響することになります",
+		EN:   "How a cut of iSCSI affects a VM depends on its guest OS; the timeout handling of the guest OS has a large influence.",
+		Note: "in one outage, the guest with the longer SCSI timeout sees its first failed read later, by at least the difference of the timeouts"},
+	In: scenario.LongOutage,
+	Judge: func(run record.Run) record.Verdict {
+		f := run.Fault()
+		a, b, ta, tb := extremes(run)
+		if ta >= tb {
+			return claim.Unsure("it takes two guests with different timeouts")
+		}
+		window := claim.AtLeast(tb-ta, fmt.Sprintf("guest SCSI timeouts %.0f s and %.0f s", ta, tb))
+		ea, eb := run.During(f).Events(a, "read-error", ""), run.During(f).Events(b, "read-error", "")
+		switch {
+		case !run.During(f).Heard(a) || !run.During(f).Heard(b):
+			return claim.Unsure("it takes two guests that somebody watched")
+		case len(ea) == 0 && len(eb) > 0:
+			return claim.Refute("only the guest with the longer timeout gave up", eb[0])
+		case len(ea) == 0:
+			return longer("no guest gave up", f, claim.AtMost(16*ta+30, fmt.Sprintf("guest SCSI timeout %.0f s", ta)))
+		case len(eb) == 0:
+			v := claim.Measure("guest "+b.Name+" had not given up when the outage ended", record.From(ea[0]).To(f.Undo), "s", window, ea[0], f.Undo)
+			if v.Outcome == record.Refuted {
+				v.Outcome = record.Inconclusive // it may have been about to
+			}
+			return v
+		}
+		return claim.Measure(fmt.Sprintf("guest %s gave up later than guest %s", b.Name, a.Name), record.From(ea[0]).To(eb[0]), "s", window, ea[0], eb[0])
+	},
+})
+
+// extremes returns the guests with the shortest and the longest timeout, and those in seconds.
+func extremes(run record.Run) (a, b drivers.Lane, ta, tb float64) {
+	for _, g := range run.Guests() {
+		t, ok := claim.SCSITimeout(run, g)
+		if !ok {
+			continue
+		}
+		if ta == 0 || t < ta {
+			a, ta = g, t
+		}
+		if t > tb {
+			b, tb = g, t
+		}
+	}
+	return a, b, ta, tb
+}

@@ -151,6 +151,9 @@ func (p *Proxy) publish() {
 	}
 	slices.SortFunc(rules, func(a, b *fault) int { return a.num - b.num })
 	p.rules.Store(&rules)
+	if p.silent.Load() && !silent {
+		p.silences.Add(1)
+	}
 	if was := p.silent.Swap(silent); silent && !was {
 		p.opened = make(chan struct{})
 	} else if was && !silent {

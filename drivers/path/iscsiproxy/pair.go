@@ -53,6 +53,7 @@ type half struct {
 	alt      []byte
 	stash    []byte // bytes that wait for the silence to end
 	overflow bool
+	silences uint32 // how many silences were over when src was last seen to be there
 
 	nextStat, expCmd, maxCmd uint32        // last seen from the target
 	want                     iscsi.Digests // what the login has agreed on so far
@@ -216,6 +217,17 @@ func (h *half) mayFlush() bool {
 	return !h.pr.p.silent.Load() && h.pr.isReady() && established(h.src)
 }
 
+// outlived tells whether the sender is still there after every silence: bytes that it sent in one may only be read
+// when that is over, and are not to be delivered when it has closed in it.
+func (h *half) outlived() bool {
+	n := h.pr.p.silences.Load()
+	if n != h.silences && !established(h.src) {
+		return false
+	}
+	h.silences = n
+	return true
+}
+
 // write writes until all is out or the path falls silent; it returns how much is out.
 func (h *half) write(b []byte) (n int, err error) {
 	p := h.pr.p
@@ -224,7 +236,7 @@ func (h *half) write(b []byte) (n int, err error) {
 	}
 	for n < len(b) {
 		p.gate.RLock()
-		if p.silent.Load() {
+		if p.silent.Load() || !h.outlived() {
 			p.gate.RUnlock()
 			return n, nil
 		}

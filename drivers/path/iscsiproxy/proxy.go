@@ -36,9 +36,10 @@ type Proxy struct {
 	ctx  context.Context
 	end  context.CancelFunc
 
-	rules  atomic.Pointer[[]*fault] // active faults that match commands
-	silent atomic.Bool              // no byte goes on
-	gate   sync.RWMutex             // held for reading over every write of a forwarder
+	rules    atomic.Pointer[[]*fault] // active faults that match commands
+	silent   atomic.Bool              // no byte goes on
+	silences atomic.Uint32            // silences that are over, counted before silent is
+	gate     sync.RWMutex             // held for reading over every write of a forwarder
 
 	mu      sync.Mutex
 	ln      net.Listener  // nil while connections are refused

@@ -334,17 +334,17 @@ func TestSilence(t *testing.T) {
 // The closing that comes just before the restoring wins.
 func TestSilenceCloseThenRestore(t *testing.T) {
 	r := up(t, nil, 16<<20, 16<<20)
-	for i := range 50 {
+	for i := range 100 {
 		s := r.session(nil)
 		f, err := r.Blackhole()
 		must(t, err)
 		submit(t, s, 1, iscsi.Write16, uint64(i*8), 4096, 1)
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(time.Duration(i%3) * time.Millisecond) // at 0 the proxy often reads the command only after the restoring
 		s.Reset()
 		must(t, r.Restore(f.ID))
 	}
 	time.Sleep(50 * time.Millisecond)
-	for i := range 50 {
+	for i := range 100 {
 		if disk(t, r.tgt, 1, int64(i*8)) != 0 {
 			t.Errorf("round %d wrote late", i)
 		}

@@ -4,7 +4,7 @@ package drivers
 
 import (
 	"context"
-	"errors"
+	"net"
 	"time"
 )
 
@@ -113,12 +113,14 @@ type FaultKind string
 // The faults that this version injects; NoFault injects nothing and must let nothing be confirmed.
 const (
 	NoFault     FaultKind = "none"
-	ServiceStop FaultKind = "service-stop" // the target's daemon goes: connections reset, new ones refused
-	Reset       FaultKind = "reset"        // the path resets connections and refuses new ones
-	Blackhole   FaultKind = "blackhole"    // the path swallows nothing and delivers nothing
-	LinkDown    FaultKind = "link-down"    // the cable is out
-	Swallow     FaultKind = "swallow"      // one command is lost, its abort is answered
-	Stall       FaultKind = "stall"        // one command is lost, its abort is not answered
+	ServiceStop FaultKind = "service-stop"  // the target's daemon goes: connections reset, new ones refused
+	Reboot      FaultKind = "target-reboot" // the whole target goes and comes back; with a direct cable its link does too
+	Reset       FaultKind = "reset"         // the path resets connections and refuses new ones
+	Blackhole   FaultKind = "blackhole"     // the path swallows nothing and delivers nothing
+	LinkDown    FaultKind = "link-down"     // the cable is out
+	Swallow     FaultKind = "swallow"       // one command is lost, its abort is answered
+	Stall       FaultKind = "stall"         // one command is lost, its abort is not answered
+	HostCrash   FaultKind = "host-crash"    // the host itself goes down (a purple screen), and comes back by itself
 )
 
 // Powers: what a driver may be able to do, one method each, found by type assertion.
@@ -126,6 +128,18 @@ type (
 	// ServiceStopper stops the target's iSCSI service (a login rejection is not this power).
 	ServiceStopper interface {
 		StopService(ctx context.Context, j Journal) error
+	}
+	// TargetRebooter takes the whole target down; the undo, or the target itself, brings it back.
+	TargetRebooter interface {
+		RebootTarget(ctx context.Context, j Journal) error
+	}
+	// HostCrasher takes the host down by a kernel panic. It comes back by itself; what j is given makes it do so.
+	HostCrasher interface {
+		CrashHost(ctx context.Context, j Journal) error
+	}
+	// ManagementRestarter restarts the host's management service, which leaves its machines alone.
+	ManagementRestarter interface {
+		RestartManagement(ctx context.Context) error
 	}
 	// PathBreaker breaks the path in one of the ways that BreakKinds lists.
 	PathBreaker interface {
@@ -136,8 +150,10 @@ type (
 	IOStaller interface {
 		StallIO(ctx context.Context, s StallRule, j Journal) error
 	}
-	// VMPower switches virtual machines; vm is the name that the hypervisor knows.
+	// VMPower switches virtual machines; vm is the name that the hypervisor knows. Each call lasts until its task has ended
+	// or ctx has; a task that goes on then is ErrStillRunning, which is an outcome and no failure.
 	VMPower interface {
+		VMLane(vm string) Lane // the lane on which this driver reports the machine
 		PowerOn(ctx context.Context, vm string) error
 		PowerOff(ctx context.Context, vm string) error
 		Reset(ctx context.Context, vm string) error
@@ -149,6 +165,14 @@ type (
 	// Settings reads the knobs that windows depend on, by the product's own names, numbers in the product's units.
 	Settings interface {
 		Settings(ctx context.Context) (map[string]string, error)
+	}
+	// Tuner changes one of the Settings, by the same name and in the same unit. The undo puts the old value back.
+	Tuner interface {
+		Tune(ctx context.Context, key, value string, j Journal) error
+	}
+	// Examiner looks at how the system is set up, before anything is broken.
+	Examiner interface {
+		Examine(ctx context.Context) []Finding
 	}
 	// CacheDropper makes a guest forget what it has read, and leaves it alone for a moment so that it stays forgotten.
 	CacheDropper interface {
@@ -173,6 +197,14 @@ type (
 	}
 )
 
+// Finding is one thing that an Examiner looked at. One that is not OK does not keep a run from beginning: it says what the
+// run's claims will mean less for.
+type Finding struct {
+	What string `json:"what"`
+	OK   bool   `json:"ok"`
+	Say  string `json:"say,omitempty"` // what was found, what it means, what to do
+}
+
 // StallRule picks the commands that StallIO loses.
 type StallRule struct {
 	LUN         int
@@ -187,36 +219,12 @@ type Env struct {
 	Lane       Lane
 	Clock      Clock
 	Portal     string                        // the address under test, where the role needs to know it
+	VMs        []string                      // the lab's machines, as the hypervisor knows them
+	Dial       Dial                          // how to connect; nil is the network's own way
 	Decode     func(config any) error        // strict: an unknown key is an error with its line
 	Logf       func(format string, a ...any) // for people; never a secret
 	ScratchDir string                        // a folder of this run's own
 }
 
-// Operator is an error for the person who runs the lab: the cause, what it means for the run, and what to do.
-type Operator struct {
-	Cause  string
-	Impact string
-	Do     string
-	Err    error
-}
-
-// Error joins cause, impact and remedy into one sentence each.
-func (e *Operator) Error() string {
-	s := e.Cause
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	if e.Impact != "" {
-		s += ". " + e.Impact
-	}
-	if e.Do != "" {
-		s += ". " + e.Do
-	}
-	return s
-}
-
-// Unwrap returns the underlying error.
-func (e *Operator) Unwrap() error { return e.Err }
-
-// ErrUnknownUndo is what Driver.Undo returns for an Op that is not its own.
-var ErrUnknownUndo = errors.New("this driver knows no such undo")
+// Dial connects as net.Dialer.DialContext does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)

@@ -17,6 +17,8 @@ type Registration struct {
 	Type   Driver // a typed nil of the driver, from which its powers are read before anything is opened
 	Config any    // a zero value of its configuration, for strict parsing
 	Open   func(ctx context.Context, env Env) (Driver, error)
+	// Lacks tells which of the Type's powers a configuration does not give, with the reason; nil: it gives them all.
+	Lacks func(config any) map[Power]string
 }
 
 var (
@@ -60,10 +62,14 @@ type Power string
 // The powers by name. The fault powers are named after the fault they inject.
 const (
 	CanStopService  Power = "service-stop"
+	CanReboot       Power = "target-reboot"
 	CanReset        Power = "reset"
 	CanBlackhole    Power = "blackhole"
 	CanLinkDown     Power = "link-down"
 	CanStall        Power = "stall"
+	CanCrashHost    Power = "host-crash"
+	CanRestartMgmt  Power = "management-restart"
+	CanTune         Power = "tune"
 	CanSwitchVMs    Power = "vm-power"
 	CanScreenshot   Power = "console"
 	CanVerifyWrites Power = "verify-writes"
@@ -74,7 +80,7 @@ const (
 )
 
 // AllPowers lists every power.
-var AllPowers = []Power{CanStopService, CanReset, CanBlackhole, CanLinkDown, CanStall, CanSwitchVMs, CanScreenshot, CanVerifyWrites,
+var AllPowers = []Power{CanStopService, CanReboot, CanCrashHost, CanRestartMgmt, CanTune, CanReset, CanBlackhole, CanLinkDown, CanStall, CanSwitchVMs, CanScreenshot, CanVerifyWrites,
 	CanDropCaches, CanLoad, CanHalt, CanCheckImage}
 
 // PowerFor returns the power that injects a fault; the no-op fault needs none.
@@ -98,6 +104,14 @@ func Has(d Driver, p Power) bool {
 	switch p {
 	case CanStopService:
 		_, ok = d.(ServiceStopper)
+	case CanReboot:
+		_, ok = d.(TargetRebooter)
+	case CanCrashHost:
+		_, ok = d.(HostCrasher)
+	case CanRestartMgmt:
+		_, ok = d.(ManagementRestarter)
+	case CanTune:
+		_, ok = d.(Tuner)
 	case CanReset, CanBlackhole, CanLinkDown:
 		ok = breaks(FaultKind(p))
 	case CanStall:

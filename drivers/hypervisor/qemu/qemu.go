@@ -3,6 +3,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 // Config names the launcher and how its host is shown.
 type Config struct {
 	Launcher string `yaml:"launcher" json:"launcher"` // its Unix socket
+	Lanes    string `yaml:"lanes" json:"lanes"`       // what its machines' lanes are called before the slash: "vm", or "box" under another hypervisor
 }
 
 func init() {
@@ -30,15 +32,16 @@ func init() {
 			if err := env.Decode(&c); err != nil {
 				return nil, err
 			}
-			return &Driver{env: env, l: NewLauncher(c.Launcher)}, nil
+			return &Driver{env: env, lanes: cmp.Or(c.Lanes, "vm"), l: NewLauncher(c.Launcher)}, nil
 		}})
 }
 
-// Driver is a QEMU host in a lab. Its lane is the host's; its machines have the lanes "vm/NAME", always embedded, for
-// their QEMU is a real one whatever the host's storage stack is.
+// Driver is a QEMU host in a lab. Its lane is the host's; its machines have the lanes "vm/NAME" (or "box/NAME" where another
+// driver reports them as its own), always embedded, for their QEMU is a real one whatever the host's storage stack is.
 type Driver struct {
-	env drivers.Env
-	l   *Launcher
+	env   drivers.Env
+	lanes string
+	l     *Launcher
 }
 
 const (
@@ -50,8 +53,8 @@ const (
 )
 
 // VMLane is the lane of a machine.
-func VMLane(vm string) drivers.Lane {
-	return drivers.Lane{Role: drivers.Hypervisor, Name: "vm/" + vm, Provenance: drivers.Embedded}
+func (d *Driver) VMLane(vm string) drivers.Lane {
+	return drivers.Lane{Role: drivers.Hypervisor, Name: d.lanes + "/" + vm, Provenance: drivers.Embedded}
 }
 
 // Probe asks the launcher for its state and each running machine for its version.
@@ -106,7 +109,7 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 				Text: "the launcher of the machines ended, and they with it: " + err.Error()})
 		}
 		for _, vm := range s.VMs {
-			o := drivers.Observation{Lo: last, Hi: now, Lane: VMLane(vm.Name), Kind: drivers.State, Topic: "power", Value: "off"}
+			o := drivers.Observation{Lo: last, Hi: now, Lane: d.VMLane(vm.Name), Kind: drivers.State, Topic: "power", Value: "off"}
 			if vm.On {
 				o.Value = "on"
 			}
@@ -139,7 +142,7 @@ func (d *Driver) follow(ctx context.Context, emit func(drivers.Observation)) {
 			at := max(time.Duration(e.Mono)+offset, 0) // a state from before this run holds from its beginning
 			lane := d.env.Lane
 			if e.VM != "" {
-				lane = VMLane(e.VM)
+				lane = d.VMLane(e.VM)
 			}
 			emit(drivers.Observation{Lo: at, Hi: at, Lane: lane, Kind: e.Kind, Topic: e.Topic, Value: e.Value, Text: e.Text, Attrs: e.Attrs})
 		})
@@ -152,7 +155,7 @@ func (d *Driver) follow(ctx context.Context, emit func(drivers.Observation)) {
 
 // watch asks one machine's monitor until ctx ends, reconnecting when its QEMU was started anew.
 func (d *Driver) watch(ctx context.Context, vm VMState, emit func(drivers.Observation)) {
-	lane := VMLane(vm.Name)
+	lane := d.VMLane(vm.Name)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	var q *QMP

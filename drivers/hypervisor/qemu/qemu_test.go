@@ -17,6 +17,8 @@ import (
 
 var hostLane = drivers.Lane{Role: drivers.Hypervisor, Name: "esxi", Provenance: drivers.Modelled}
 
+func vmLane(vm string) drivers.Lane { return (&Driver{lanes: "vm"}).VMLane(vm) }
+
 func open(t testing.TB, l *fakeLauncher) (*Driver, drivers.Clock) {
 	t.Helper()
 	clock := drivers.Clock{Zero: time.Now()}
@@ -125,9 +127,9 @@ func TestObserve(t *testing.T) {
 	l := startLauncher(t, HostState{VMs: []VMState{{Name: "a", On: true, QMP: q.socket}}})
 	d, clock := open(t, l)
 	s := observe(t, d)
-	g.Eventually(func() []string { return s.values(VMLane("a"), "run") }, "5s").Should(Equal([]string{"running"}))
-	g.Expect(s.values(VMLane("a"), "monitor")).To(Equal([]string{"answers"}))
-	g.Expect(s.values(VMLane("a"), "power")).To(Equal([]string{"on"}))
+	g.Eventually(func() []string { return s.values(vmLane("a"), "run") }, "5s").Should(Equal([]string{"running"}))
+	g.Expect(s.values(vmLane("a"), "monitor")).To(Equal([]string{"answers"}))
+	g.Expect(s.values(vmLane("a"), "power")).To(Equal([]string{"on"}))
 	g.Expect(s.values(hostLane, "manageable")).To(Equal([]string{"yes"}))
 
 	var ts unix.Timespec
@@ -135,14 +137,14 @@ func TestObserve(t *testing.T) {
 	before := clock.Now()
 	l.happen(HostEvent{Mono: ts.Nano(), Kind: drivers.State, Topic: "apd", Value: "apd", Text: "words", Attrs: map[string]string{"x": "y"}})
 	l.happen(HostEvent{Mono: ts.Nano() + 1, VM: "a", Kind: drivers.Event, Topic: "qemu", Value: "exited"})
-	g.Eventually(func() int { return len(s.find(VMLane("a"), drivers.Event, "qemu")) }, "5s").Should(Equal(1))
+	g.Eventually(func() int { return len(s.find(vmLane("a"), drivers.Event, "qemu")) }, "5s").Should(Equal(1))
 	o := s.find(hostLane, drivers.State, "apd")[0]
 	g.Expect(o.Hi).To(BeNumerically("~", before, 50*time.Millisecond))
 	g.Expect(o.Text).To(Equal("words"))
 	g.Expect(o.Attrs).To(HaveKeyWithValue("x", "y"))
 
 	g.Expect(d.PowerOff(t.Context(), "a")).To(Succeed())
-	g.Eventually(func() []string { return s.values(VMLane("a"), "power") }, "5s").Should(Equal([]string{"on", "off"}))
+	g.Eventually(func() []string { return s.values(vmLane("a"), "power") }, "5s").Should(Equal([]string{"on", "off"}))
 }
 
 // TestObserveOldStates has a state from long before the run: it holds from the run's beginning.
@@ -163,12 +165,12 @@ func TestObserveStall(t *testing.T) {
 	l := startLauncher(t, HostState{VMs: []VMState{{Name: "a", On: true, QMP: q.socket}, {Name: "b", On: true, QMP: other.socket}}})
 	d, clock := open(t, l)
 	s := observe(t, d)
-	a := VMLane("a")
+	a := vmLane("a")
 	g.Eventually(func() []string { return s.values(a, "monitor") }, "5s").Should(Equal([]string{"answers"}))
 	q.hang()
 	frozen := clock.Now()
 	g.Eventually(func() []string { return s.values(a, "monitor") }, "10s", "20ms").Should(Equal([]string{"answers", "stalled"}))
-	n := len(s.find(VMLane("b"), drivers.Sample, "monitor"))
+	n := len(s.find(vmLane("b"), drivers.Sample, "monitor"))
 	silences := func() []float64 {
 		var out []float64
 		for _, o := range s.find(a, drivers.Sample, "monitor") {
@@ -199,8 +201,8 @@ func TestObserveStall(t *testing.T) {
 			g.Expect(o.Hi).To(BeNumerically(">=", thawed))
 		}
 	}
-	g.Expect(len(s.find(VMLane("b"), drivers.Sample, "monitor"))).To(BeNumerically(">", n), "the other machine is watched all the while")
-	g.Expect(s.values(VMLane("b"), "run")).To(Equal([]string{"paused"}))
+	g.Expect(len(s.find(vmLane("b"), drivers.Sample, "monitor"))).To(BeNumerically(">", n), "the other machine is watched all the while")
+	g.Expect(s.values(vmLane("b"), "run")).To(Equal([]string{"paused"}))
 }
 
 // TestObserveStalledFromTheStart has a machine that is frozen before the driver ever reaches its monitor.
@@ -211,7 +213,7 @@ func TestObserveStalledFromTheStart(t *testing.T) {
 	l := startLauncher(t, HostState{VMs: []VMState{{Name: "a", On: true, QMP: q.socket}}})
 	d, _ := open(t, l)
 	s := observe(t, d)
-	g.Eventually(func() []string { return s.values(VMLane("a"), "monitor") }, "8s", "50ms").Should(ContainElement("stalled"))
+	g.Eventually(func() []string { return s.values(vmLane("a"), "monitor") }, "8s", "50ms").Should(ContainElement("stalled"))
 }
 
 // TestObserveReconnects gives a machine a new QEMU.
@@ -227,12 +229,12 @@ func TestObserveReconnects(t *testing.T) {
 	l := startLauncher(t, HostState{VMs: []VMState{{Name: "a", On: true, QMP: q.socket}}})
 	d, _ := open(t, l)
 	s := observe(t, d)
-	g.Eventually(func() []string { return s.values(VMLane("a"), "run") }, "5s").Should(Equal([]string{"running"}))
+	g.Eventually(func() []string { return s.values(vmLane("a"), "run") }, "5s").Should(Equal([]string{"running"}))
 	mu.Lock()
 	status = "inmigrate"
 	mu.Unlock()
 	q.drop()
-	g.Eventually(func() []string { return s.values(VMLane("a"), "run") }, "5s").Should(Equal([]string{"running", "inmigrate"}))
+	g.Eventually(func() []string { return s.values(vmLane("a"), "run") }, "5s").Should(Equal([]string{"running", "inmigrate"}))
 }
 
 // TestObserveManageable makes the launcher fail, hang and answer again.

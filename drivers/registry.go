@@ -79,6 +79,10 @@ const (
 	CanCheckImage   Power = "check-image"
 )
 
+// DirectCable is no driver's power but the lab's: nothing stands between the host's storage NIC and the target's, so that
+// the link goes when the target does.
+const DirectCable Power = "direct-cable"
+
 // AllPowers lists every power.
 var AllPowers = []Power{CanStopService, CanReboot, CanCrashHost, CanRestartMgmt, CanTune, CanReset, CanBlackhole, CanLinkDown, CanStall, CanSwitchVMs, CanScreenshot, CanVerifyWrites,
 	CanDropCaches, CanLoad, CanHalt, CanCheckImage}

@@ -25,8 +25,13 @@ func init() {
 			if err := env.Decode(&c); err != nil {
 				return nil, err
 			}
-			return &Driver{env: env, c: NewClient(c.Control)}, nil
+			return NewDriver(env, c), nil
 		}})
+}
+
+// NewDriver opens the driver of a running path; it connects when it is used.
+func NewDriver(env drivers.Env, c DriverConfig) *Driver {
+	return &Driver{env: env, c: NewClient(c.Control)}
 }
 
 // Driver breaks the path that a Proxy stands in.

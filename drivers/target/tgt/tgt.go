@@ -21,6 +21,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
 	"github.com/allpathsdown/allpathsdown/drivers/localproc"
+	"github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy"
 )
 
 // Config describes one tgtd. Several run side by side when control, socket and portal differ.
@@ -31,6 +32,13 @@ type Config struct {
 	Portal  string `yaml:"portal" json:"portal"`   // 127.0.0.1:3260
 	Target  string `yaml:"target" json:"target"`   // its iSCSI name (RFC 7143 section 4.2.7)
 	LUNs    []LUN  `yaml:"luns" json:"luns"`
+	Link    *Link  `yaml:"link" json:"link,omitempty"` // what goes down with the whole machine; without it nothing does
+}
+
+// Link is the path that plays the cable between this target and its host.
+type Link struct {
+	Driver  string `yaml:"driver" json:"driver"`   // its name in the lab, for the undo
+	Control string `yaml:"control" json:"control"` // its control socket
 }
 
 // LUN is one logical unit, backed by a file.
@@ -287,6 +295,19 @@ func (d *Driver) StopService(ctx context.Context, j drivers.Journal) error {
 		err = errors.New("the target was not running")
 	}
 	return err
+}
+
+// RebootTarget takes the whole machine down: its service and, where a cable is played, its link. Undoing it brings both back.
+func (d *Driver) RebootTarget(ctx context.Context, j drivers.Journal) error {
+	if err := d.StopService(ctx, j); err != nil {
+		return err
+	}
+	if d.c.Link == nil {
+		return nil
+	}
+	path := iscsiproxy.NewDriver(drivers.Env{ID: d.c.Link.Driver}, iscsiproxy.DriverConfig{Control: d.c.Link.Control})
+	defer path.Close()
+	return path.BreakPath(ctx, drivers.LinkDown, j)
 }
 
 // Undo starts the service again.

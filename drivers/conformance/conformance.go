@@ -30,6 +30,9 @@ type Options struct {
 	VM  string // a machine that powers may be asked to switch, with a context that has ended already
 	LUN int    // the same of a LUN
 
+	// Setting is one that a Tuner may change on the test's system, and another value for it.
+	Setting struct{ Key, Value string }
+
 	Grace  time.Duration // how much later than its context a call may end; 0: 2 s
 	Settle time.Duration // how long State and Observe may take to show a change; 0: 15 s
 }
@@ -118,6 +121,16 @@ func journalling(d drivers.Driver, o Options) []power {
 			return d.(drivers.ServiceStopper).StopService(ctx, j)
 		}})
 	}
+	if _, ok := d.(drivers.TargetRebooter); ok {
+		ps = append(ps, power{"RebootTarget", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+			return d.(drivers.TargetRebooter).RebootTarget(ctx, j)
+		}})
+	}
+	if _, ok := d.(drivers.Tuner); ok && o.Setting.Key != "" {
+		ps = append(ps, power{"Tune", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+			return d.(drivers.Tuner).Tune(ctx, o.Setting.Key, o.Setting.Value, j)
+		}})
+	}
 	if b, ok := d.(drivers.PathBreaker); ok {
 		for _, kind := range b.BreakKinds() {
 			ps = append(ps, power{"BreakPath " + string(kind), func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
@@ -157,6 +170,13 @@ func others(d drivers.Driver, o Options) []power {
 	add("Settings", ok, func(ctx context.Context, d drivers.Driver) error {
 		_, err := d.(drivers.Settings).Settings(ctx)
 		return err
+	})
+	_, ok = d.(drivers.Examiner)
+	add("Examine", ok, func(ctx context.Context, d drivers.Driver) error {
+		if len(d.(drivers.Examiner).Examine(ctx)) == 0 {
+			return errors.New("it found nothing, not even that it could not look")
+		}
+		return nil
 	})
 	_, ok = d.(drivers.CacheDropper)
 	add("DropCaches", ok, func(ctx context.Context, d drivers.Driver) error { return d.(drivers.CacheDropper).DropCaches(ctx) })

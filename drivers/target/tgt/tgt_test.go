@@ -22,6 +22,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers/conformance"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 	"github.com/allpathsdown/allpathsdown/drivers/localproc"
+	"github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy"
 )
 
 var lane = drivers.Lane{Role: drivers.Target, Name: "nas", Provenance: drivers.Embedded}
@@ -163,6 +164,39 @@ func TestStoppedIsRefused(t *testing.T) {
 	g.Expect(err).To(MatchError(syscall.ECONNREFUSED))
 	g.Expect(d.StopService(t.Context(), func(context.Context, drivers.Undo) error { return nil })).To(MatchError(ContainSubstring("was not running")))
 	g.Expect(d.Undo(t.Context(), u)).To(Equal(drivers.Undone))
+	g.Expect(d.Probe(t.Context())).To(Succeed())
+}
+
+// TestRebootTakesTheLinkWithIt reboots a target whose cable a path plays: the host sees the link go and come back.
+func TestRebootTakesTheLinkWithIt(t *testing.T) {
+	g := NewWithT(t)
+	c := running(t)
+	events := make(chan string, 16)
+	p, err := iscsiproxy.Listen(iscsiproxy.Config{Listen: "127.0.0.1:0", Target: c.Portal, OnEvent: func(e iscsiproxy.Event) {
+		if e.What == "link.down" || e.What == "link.up" {
+			events <- e.What
+		}
+	}})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer p.Close()
+	c.Link = &Link{Driver: "path", Control: filepath.Join(c.Dir, "path")}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- p.Serve(ctx, c.Link.Control) }()
+	defer func() { cancel(); <-served }()
+	g.Eventually(func() error { _, err := os.Stat(c.Link.Control); return err }).Should(Succeed())
+	d, _ := open(c)
+	var us []drivers.Undo
+	g.Expect(d.RebootTarget(t.Context(), func(_ context.Context, u drivers.Undo) error { us = append(us, u); return nil })).To(Succeed())
+	g.Expect(<-events).To(Equal("link.down"))
+	g.Expect(c.look()).To(Equal("refuses"))
+	g.Expect(us).To(HaveLen(2))
+	path := iscsiproxy.NewDriver(drivers.Env{ID: "path"}, iscsiproxy.DriverConfig{Control: c.Link.Control})
+	defer path.Close()
+	g.Expect(us[1].Driver).To(Equal("path"))
+	g.Expect(path.Undo(t.Context(), us[1])).To(Equal(drivers.Undone))
+	g.Expect(<-events).To(Equal("link.up"))
+	g.Expect(d.Undo(t.Context(), us[0])).To(Equal(drivers.Undone))
 	g.Expect(d.Probe(t.Context())).To(Succeed())
 }
 

@@ -3,7 +3,6 @@
 package apd
 
 import (
-	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
 	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
 	"github.com/allpathsdown/allpathsdown/suites/claim"
@@ -13,17 +12,22 @@ var _ = claim.Register(claim.Claim{
 	ID: "host.stays-up", Title: "Losing the iSCSI datastore does not take the host down", Labels: []string{"apd", "host"},
 	Source: record.Source{Doc: "S1", Code: "E2", JA: "当然ながらデータストア切断ぐらいじゃESXi本体には影響ありません",
 		EN:   "Naturally, something like a cut datastore does not affect ESXi itself.",
-		Note: "the host stays manageable and every machine's monitor goes on answering, through outage and recovery"},
+		Note: "the host stays manageable, connected and is not booted, and every machine's monitor goes on answering, through outage and recovery"},
 	In: scenario.LongOutage,
 	Judge: func(run record.Run) record.Verdict {
 		var vs []record.Verdict
 		for _, host := range claim.Hosts(run) {
 			vs = append(vs, claim.Never(run, host, "manageable", "no"))
+			vs = append(vs, claim.Watched(run, host, "connection", func() record.Verdict {
+				return claim.Never(run, host, "connection", "disconnected", "notResponding")
+			})...)
+			vs = append(vs, claim.Watched(run, host, "boot", func() record.Verdict { return claim.SameBoot(run, host) })...)
 		}
-		vs = append(vs, claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
-			vm, _ := claim.VM(run, g)
-			return claim.Never(run, vm, "monitor", "stalled")
-		}))
+		for _, g := range run.Guests() {
+			for _, m := range claim.Machines(run, g) {
+				vs = append(vs, claim.Watched(run, m, "monitor", func() record.Verdict { return claim.Never(run, m, "monitor", "stalled") })...)
+			}
+		}
 		return claim.Join(vs...)
 	},
 })

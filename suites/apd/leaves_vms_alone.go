@@ -3,6 +3,8 @@
 package apd
 
 import (
+	"strings"
+
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
 	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
@@ -13,15 +15,24 @@ var _ = claim.Register(claim.Claim{
 	ID: "host.leaves-vms-alone", Title: "The host only waits: it neither stops nor resets its machines", Labels: []string{"apd", "host"},
 	Source: record.Source{Doc: "S1", Code: "E11", JA: "ESXi側はiSCSIが切れたところでVMをどうこうするわけでもなく切れたら回復するまでひたすら待機して回復すれば何もなかったように処理を続ける",
 		EN:   "When iSCSI is cut ESXi does nothing to the VMs; it just waits until it is back and then goes on as if nothing had happened.",
-		Note: "each machine stays on and running, is not reset, and its processor goes on: the guest's heartbeat never falls silent"},
+		Note: "each machine stays on, running and on its host, is not reset, and its processor goes on: the guest's heartbeat never falls silent. A cluster whose VM Component Protection answers an APD by terminating machines is set up not to be so"},
 	In: scenario.LongOutage,
 	Judge: func(run record.Run) record.Verdict {
+		for _, host := range claim.Hosts(run) {
+			if to, set := run.Setting(host, "das.vmStorageProtectionForAPD"); set && strings.HasPrefix(to, "restart") {
+				return claim.Refute("vSphere HA is set to answer an APD with "+to+": it ends machines by configuration", run.Fault().Active)
+			}
+		}
 		f := run.Fault()
 		outage := run.Between(f.Active.Hi, f.End.Hi)
 		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
-			vm, _ := claim.VM(run, g)
-			return claim.Join(claim.Never(outage, vm, "power", "off"), claim.NoEvents(outage, vm, "qemu", "stop", "reset", "shutdown"),
-				claim.Never(outage, g, "alive", "silent"))
+			vs := []record.Verdict{claim.Never(outage, g, "alive", "silent")}
+			for _, m := range claim.Machines(run, g) {
+				vs = append(vs, claim.Never(outage, m, "power", "off", "suspended"), claim.NoEvents(outage, m, "qemu", "stop", "reset", "shutdown"))
+				vs = append(vs, claim.Watched(outage, m, "boot", func() record.Verdict { return claim.SameBoot(outage, m) })...)
+				vs = append(vs, claim.Watched(outage, m, "host", func() record.Verdict { return claim.Stays(outage, m, "host") })...)
+			}
+			return claim.Join(vs...)
 		})
 	},
 })

@@ -3,6 +3,7 @@
 package claim
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -234,30 +235,122 @@ func SCSITimeout(run record.Run, guest drivers.Lane) (float64, bool) {
 
 // VM returns the lane of a guest's machine at the hypervisor.
 func VM(run record.Run, guest drivers.Lane) (drivers.Lane, bool) {
-	return run.Lane(drivers.Hypervisor, "vm/"+guest.Name)
+	return run.Lane(drivers.Hypervisor, "vm/"+vmName(run, guest))
 }
 
-// Hosts returns the lanes of hosts, without those of machines.
-func Hosts(run record.Run) []drivers.Lane {
+// vmName is what the hypervisor calls a guest's machine.
+func vmName(run record.Run, guest drivers.Lane) string {
+	if name, ok := run.Setting(guest, "vm"); ok {
+		return name
+	}
+	return guest.Name
+}
+
+// Machines returns every lane on which a guest's machine was watched: the hypervisor's, and in a box that of the QEMU under it.
+func Machines(run record.Run, guest drivers.Lane) []drivers.Lane {
 	var out []drivers.Lane
-	for _, l := range run.Lanes(drivers.Hypervisor) {
-		if !strings.HasPrefix(l.Name, "vm/") {
+	for _, of := range []string{"vm/", "box/"} {
+		if l, ok := run.Lane(drivers.Hypervisor, of+vmName(run, guest)); ok {
 			out = append(out, l)
 		}
 	}
 	return out
 }
 
-// SameBoot confirms that a guest was not rebooted within the view.
-func SameBoot(run record.Run, guest drivers.Lane) record.Verdict {
-	ss := run.States(guest, "boot")
+// Hosts returns the lanes of hosts, without those of machines.
+func Hosts(run record.Run) []drivers.Lane {
+	var out []drivers.Lane
+	for _, l := range run.Lanes(drivers.Hypervisor) {
+		if !strings.Contains(l.Name, "/") {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// EachHost judges every host and joins the verdicts.
+func EachHost(run record.Run, judge func(host drivers.Lane) record.Verdict) record.Verdict {
+	var vs []record.Verdict
+	for _, h := range Hosts(run) {
+		vs = append(vs, judge(h))
+	}
+	return Join(vs...)
+}
+
+// Watched asks only about what somebody watches on a lane: a topic of which nothing was ever seen says nothing of the rest.
+func Watched(run record.Run, lane drivers.Lane, topic string, judge func() record.Verdict) []record.Verdict {
+	if len(run.States(lane, topic)) == 0 {
+		return nil
+	}
+	return []record.Verdict{judge()}
+}
+
+// Logged returns the events of a host's own event log of any of the types (vSphere's event type ids), in the order of time,
+// within the view.
+func Logged(run record.Run, host drivers.Lane, types ...string) []record.Moment {
+	var out []record.Moment
+	for _, typ := range types {
+		out = append(out, run.Events(host, "event", typ)...)
+	}
+	slices.SortStableFunc(out, func(a, b record.Moment) int { return cmp.Compare(a.Hi, b.Hi) })
+	return out
+}
+
+// NotLogged confirms that a host's event log, which was followed all the while, had none of the types in the view.
+func NotLogged(run record.Run, host drivers.Lane, types ...string) record.Verdict {
+	if ms := Logged(run, host, types...); len(ms) > 0 {
+		return Refute(who(host)+ms[0].What+because(ms[0].Text), ms[0])
+	}
+	if v := followed(run, host); v.Outcome != record.Confirmed {
+		return v
+	}
+	return Confirm(fmt.Sprintf("%sits event log has no %s", who(host), strings.Join(types, " or ")), record.Moment{Lo: run.From, Hi: run.From, Lane: host, What: "event log followed"})
+}
+
+// followed tells whether a host's event log was followed without a gap: only then does silence in it mean something.
+func followed(run record.Run, host drivers.Lane) record.Verdict {
+	if lost := run.Events(host, "api", "event-ring-overrun"); len(lost) > 0 {
+		return Unsure(who(host)+"events were lost", lost[0])
+	}
+	v := Never(run, host, "manageable", "no")
+	if v.Outcome == record.Refuted {
+		v.Outcome = record.Inconclusive
+	}
+	return v
+}
+
+// HostSeconds returns a host's setting that is a time in seconds.
+func HostSeconds(run record.Run, host drivers.Lane, key string) (float64, bool) {
+	s, ok := run.Setting(host, key)
+	if !ok {
+		return 0, false
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	return v, err == nil && v > 0
+}
+
+// SameBoot confirms that a guest, a machine or a host was not rebooted within the view.
+func SameBoot(run record.Run, lane drivers.Lane) record.Verdict {
+	ss := run.States(lane, "boot")
 	switch len(ss) {
 	case 0:
-		return Unsure("the boot id was never seen")
+		return Unsure(who(lane) + "its boot was never seen")
 	case 1:
-		return Confirm("it was not rebooted", ss[0].Since)
+		return Confirm(who(lane)+"it was not rebooted", ss[0].Since)
 	}
-	return Refute("it was rebooted", ss[len(ss)-1].Since)
+	return Refute(who(lane)+"it was rebooted", ss[len(ss)-1].Since)
+}
+
+// Stays confirms that a lane's topic had one value in all of the view.
+func Stays(run record.Run, lane drivers.Lane, topic string) record.Verdict {
+	ss := run.States(lane, topic)
+	switch len(ss) {
+	case 0:
+		return Unsure(fmt.Sprintf("%snobody watched %s", who(lane), topic))
+	case 1:
+		return Confirm(fmt.Sprintf("%s%s stayed %s", who(lane), topic, ss[0].Value), ss[0].Since)
+	}
+	return Refute(fmt.Sprintf("%s%s went from %s to %s", who(lane), topic, ss[0].Value, ss[1].Value), ss[1].Since)
 }
 
 // Intact confirms that everything a guest was told is on disk was read back in the view, and what the image was made with.

@@ -79,9 +79,11 @@ const (
 	CanCheckImage   Power = "check-image"
 )
 
-// DirectCable is no driver's power but the lab's: nothing stands between the host's storage NIC and the target's, so that
-// the link goes when the target does.
-const DirectCable Power = "direct-cable"
+// What a lab may have that is no driver's power.
+const (
+	HasGuests   Power = "guests"       // guests to look at
+	DirectCable Power = "direct-cable" // nothing between the host's storage NIC and the target's: the link goes when the target does
+)
 
 // AllPowers lists every power.
 var AllPowers = []Power{CanStopService, CanReboot, CanCrashHost, CanRestartMgmt, CanTune, CanReset, CanBlackhole, CanLinkDown, CanStall, CanSwitchVMs, CanScreenshot, CanVerifyWrites,

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/embedded"
 	"github.com/allpathsdown/allpathsdown/fixtures/lab"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
@@ -18,14 +19,16 @@ import (
 
 // listed is one claim of apd list --json.
 type listed struct {
-	ID       string        `json:"id"`
-	Code     string        `json:"code"`
-	Title    string        `json:"title"`
-	Scenario string        `json:"scenario"`
-	Labels   []string      `json:"labels"`
-	Needs    []string      `json:"needs"`
-	Skip     string        `json:"skip,omitempty"`
-	Source   record.Source `json:"source"`
+	ID       string   `json:"id"`
+	Code     string   `json:"code"`
+	Title    string   `json:"title"`
+	Scenario string   `json:"scenario"`
+	Labels   []string `json:"labels"`
+	Needs    []string `json:"needs"`
+	Skip     string   `json:"skip,omitempty"`
+	// Provenance is that of the weakest system of the lab whose word the claim's verdict will rest on.
+	Provenance drivers.Provenance `json:"provenance,omitempty"`
+	Source     record.Source      `json:"source"`
 }
 
 func cmdList(_ context.Context, args []string) error {
@@ -49,6 +52,11 @@ func cmdList(_ context.Context, args []string) error {
 		}
 		if l != nil {
 			e.Skip = c.Skip(l.Powers(), l.HostKind())
+			var ps []drivers.Provenance
+			for _, r := range c.RestsOn() {
+				ps = append(ps, l.Provenance(r))
+			}
+			e.Provenance = claim.Weakest(ps...)
 		}
 		out = append(out, e)
 	}
@@ -60,7 +68,7 @@ func cmdList(_ context.Context, args []string) error {
 		fmt.Printf("%-4s %-50s %s\n     %s\n     labels %s\n     needs  %s\n", e.Code, e.ID, e.Scenario, e.Title, plain(e.Labels), strings.Join(e.Needs, " "))
 		switch {
 		case l != nil && e.Skip == "":
-			fmt.Printf("     %s judges it\n", l.Name)
+			fmt.Printf("     %s judges it, evidence %s\n", l.Name, e.Provenance)
 		case l != nil:
 			fmt.Printf("     %s skips it: %s\n", l.Name, e.Skip)
 		}

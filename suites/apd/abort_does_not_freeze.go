@@ -13,7 +13,7 @@ var _ = claim.Register(claim.Claim{
 	ID: "host.abort-does-not-freeze", Title: "A guest that aborts commands during an outage goes on running", Labels: []string{"host", "soak"},
 	Source: record.Source{Doc: "S1", Code: "E11", JA: "ESXi側はiSCSIが切れたところでVMをどうこうするわけでもなく", EN: "When iSCSI is cut ESXi does nothing to the VMs.",
 		Note: "over forty outages the machine's monitor never takes longer than 0.5 s to answer; a machine that waits for an aborted command does not answer at all"},
-	In: scenario.Soak, Needs: []drivers.Power{drivers.CanSwitchVMs},
+	In: scenario.Soak, On: []drivers.Role{drivers.Guest}, Needs: []drivers.Power{drivers.CanSwitchVMs},
 	Judge: func(run record.Run) record.Verdict {
 		v := claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
 			var vs []record.Verdict

@@ -14,7 +14,7 @@ var _ = claim.Register(claim.Claim{
 	Source: record.Source{Doc: "S1", Code: "E12", JA: "LANケーブル抜き差しするぐらいは余裕です",
 		EN:   "Something like unplugging and re-plugging the LAN cable is easily survived.",
 		Note: "no guest sees an error of its disk, none is rebooted, and each has its disk back in the end"},
-	In: scenario.CablePull,
+	In: scenario.CablePull, On: []drivers.Role{drivers.Guest},
 	Judge: func(run record.Run) record.Verdict {
 		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
 			return claim.Join(claim.NoEvents(run, g, "read-error"), claim.NoEvents(run, g, "write-error"), claim.SameBoot(run, g),

@@ -14,7 +14,7 @@ var _ = claim.Register(claim.Claim{
 	Source: record.Source{Doc: "S1", Code: "E13", JA: "負荷状態で一瞬切断される現象も10秒もあれば復帰するのでVMにはすぐ影響するような問題ではありません",
 		EN:   "The momentary disconnects under load too recover within some 10 seconds, so they are not a problem that soon affects VMs.",
 		Note: "no write fails, and the longest wait of any acknowledged write is at most 10 s"},
-	In: scenario.DropOut,
+	In: scenario.DropOut, On: []drivers.Role{drivers.Guest},
 	Judge: func(run record.Run) record.Verdict {
 		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
 			pause, at, ok := run.Gap(g, "write")

@@ -14,7 +14,7 @@ var _ = claim.Register(claim.Claim{
 	Source: record.Source{Doc: "S1", Code: "E5", JA: "回復も数秒で検知されるので復帰におけるタイムラグはほとんどありません",
 		EN:   "Recovery too is detected within a few seconds, so there is hardly any lag.",
 		Note: "from the target answering a login to the first command of each guest that completes; 10 s is the bound"},
-	In: scenario.Repeated,
+	In: scenario.Repeated, On: []drivers.Role{drivers.Guest},
 	Judge: func(run record.Run) record.Verdict {
 		var vs []record.Verdict
 		for _, f := range run.Faults() {

@@ -28,6 +28,7 @@ type Claim struct {
 	Needs  []drivers.Power // besides those that In needs
 	Where  Platform
 	In     scenario.Spec
+	On     []drivers.Role // whose word it rests on; see RestsOn for the default
 	// Always has Judge asked even when the scenario proves nothing, to let a refutation through: a write that was
 	// acknowledged and is gone refutes, whatever else happened.
 	Always bool
@@ -110,6 +111,18 @@ func All() []*Claim {
 	return out
 }
 
+// RestsOn tells whose word the claim rests on, so that a lab's provenances can be told before the run. Unless the claim says
+// so itself, its id's first word does: guest, integrity and storage are about guests, all else about hosts.
+func (c *Claim) RestsOn() []drivers.Role {
+	if len(c.On) > 0 {
+		return c.On
+	}
+	if who, _, _ := strings.Cut(c.ID, "."); who == "guest" || who == "integrity" || who == "storage" {
+		return []drivers.Role{drivers.Guest}
+	}
+	return []drivers.Role{drivers.Hypervisor}
+}
+
 // slowAfter is from when on a scenario carries the label "slow".
 const slowAfter = 5 * time.Minute
 
@@ -136,7 +149,11 @@ func (c *Claim) Skip(powers map[drivers.Power][]string, host string) string {
 		return fmt.Sprintf("it speaks of %s, and this lab's host is %s", strings.Join(c.Where.Hosts, ", "), host)
 	}
 	var lacks []string
-	for _, p := range append(c.In.Powers(), c.Needs...) {
+	needs := append(c.In.Powers(), c.Needs...)
+	if slices.Contains(c.RestsOn(), drivers.Guest) {
+		needs = append(needs, drivers.HasGuests)
+	}
+	for _, p := range needs {
 		if len(powers[p]) == 0 && !slices.Contains(lacks, string(p)) {
 			lacks = append(lacks, string(p))
 		}
@@ -210,12 +227,23 @@ func unproven(run record.Run) (record.Verdict, bool) {
 
 // weakest returns the weakest provenance among the lanes that evidence rests on: real, then embedded, then modelled.
 func weakest(run record.Run, ev []record.Pointer) drivers.Provenance {
-	rank := map[drivers.Provenance]int{drivers.Real: 1, drivers.Embedded: 2, drivers.Modelled: 3}
-	worst := drivers.Provenance("")
+	var ps []drivers.Provenance
 	for _, p := range ev {
 		role, name, _ := strings.Cut(p.Lane, "/")
-		if l, ok := run.Lane(drivers.Role(role), name); ok && rank[l.Provenance] > rank[worst] {
-			worst = l.Provenance
+		if l, ok := run.Lane(drivers.Role(role), name); ok {
+			ps = append(ps, l.Provenance)
+		}
+	}
+	return Weakest(ps...)
+}
+
+// Weakest returns the weakest provenance, "" of none.
+func Weakest(ps ...drivers.Provenance) drivers.Provenance {
+	rank := map[drivers.Provenance]int{drivers.Real: 1, drivers.Embedded: 2, drivers.Modelled: 3}
+	worst := drivers.Provenance("")
+	for _, p := range ps {
+		if rank[p] > rank[worst] {
+			worst = p
 		}
 	}
 	return worst

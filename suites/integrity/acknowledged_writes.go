@@ -19,7 +19,7 @@ func init() {
 			ID: "integrity.acknowledged-writes." + in.Name, Title: "Every acknowledged write is there afterwards (" + in.Name + ")", Labels: labels,
 			Source: record.Source{Doc: "S1", Code: "G1", JA: "一度もVM・vmfsの破損はなく", EN: "Not once was a VM or VMFS damaged.",
 				Note: "each record that a guest was told is on disk is read back from the disk: there, in order, uncorrupted; a lost one refutes, whatever else happened"},
-			In: in, Always: true,
+			In: in, Needs: []drivers.Power{drivers.CanVerifyWrites}, Always: true,
 			Judge: func(run record.Run) record.Verdict {
 				return claim.EachGuest(run, func(g drivers.Lane) record.Verdict { return claim.Intact(run, g) })
 			},

@@ -14,7 +14,7 @@ var _ = claim.Register(claim.Claim{
 	Source: record.Source{Doc: "S1", Code: "P3", JA: "VM画面もパワーオフする直前の画面で停止",
 		EN:   "and the VM's screen stops at what it showed right before the power-off",
 		Note: "two pictures taken after the power-off, 2 s apart or more, are the same"},
-	Where: claim.Platform{Hosts: []string{"esxi"}}, In: scenario.PowerOffInOutage, Needs: []drivers.Power{drivers.CanScreenshot, drivers.CanTune},
+	Where: claim.Platform{Hosts: []string{"esxi"}}, In: scenario.PowerOffInOutage, Needs: []drivers.Power{drivers.CanScreenshot},
 	Judge: func(run record.Run) record.Verdict {
 		outage := run.During(run.Fault())
 		vm, task, ok := poweredOff(outage)

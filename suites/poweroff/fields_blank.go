@@ -24,7 +24,7 @@ var _ = claim.Register(claim.Claim{
 	Source: record.Source{Doc: "S1", Code: "P2", JA: "データストアにアクセスできないのでVM情報も取得できずに各データが表示できなくなり",
 		EN:   "As the datastore cannot be accessed, the VM's information cannot be fetched either, and its data are not shown any more",
 		Note: "after the power-off and until the storage is back the machine's configuration is empty or the machine is inaccessible"},
-	Where: claim.Platform{Hosts: []string{"esxi"}}, In: scenario.PowerOffInOutage, Needs: []drivers.Power{drivers.CanTune},
+	Where: claim.Platform{Hosts: []string{"esxi"}}, In: scenario.PowerOffInOutage,
 	Judge: func(run record.Run) record.Verdict {
 		outage := run.During(run.Fault())
 		vm, task, ok := poweredOff(outage)
@@ -50,7 +50,7 @@ var _ = claim.Register(claim.Claim{
 	Source: record.Source{Doc: "S1", Code: "P4", JA: "iSCSI機を回復させるとすぐに元に戻る",
 		EN:   "When the iSCSI machine is back it returns to how it was at once.",
 		Note: "from the target answering a login to the machine's configuration being there again; 10 s is the bound"},
-	Where: claim.Platform{Hosts: []string{"esxi"}}, In: scenario.PowerOffInOutage, Needs: []drivers.Power{drivers.CanTune},
+	Where: claim.Platform{Hosts: []string{"esxi"}}, In: scenario.PowerOffInOutage,
 	Judge: func(run record.Run) record.Verdict {
 		f := run.Fault()
 		vm, _, ok := poweredOff(run.During(f))

@@ -3,6 +3,7 @@
 package poweroff
 
 import (
+	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
 	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
 	"github.com/allpathsdown/allpathsdown/suites/claim"
@@ -13,7 +14,7 @@ var _ = claim.Register(claim.Claim{
 	Source: record.Source{Doc: "S1", Code: "P5", JA: "この後はいつも通りVM起動可能だったのでVMファイルの破損もなく問題なし",
 		EN:   "After this the VM could be started as usual, so no VM file was damaged and there is no problem.",
 		Note: "the guest boots, a log-in works, and the files it was made with have the right checksums"},
-	In: scenario.PowerOffInOutage,
+	In: scenario.PowerOffInOutage, Needs: []drivers.Power{drivers.CanVerifyWrites},
 	Judge: func(run record.Run) record.Verdict {
 		after := run.After(run.Fault().End)
 		for _, g := range run.Guests() {

@@ -21,6 +21,7 @@ import (
 type check struct {
 	What string `json:"what"`
 	OK   bool   `json:"ok"`
+	Note bool   `json:"note,omitempty"` // not OK, and a run begins all the same: its claims mean less
 	Say  string `json:"say,omitempty"`
 }
 
@@ -54,7 +55,9 @@ func cmdDoctor(ctx context.Context, args []string) error {
 		}
 	}
 	if up || l.Embedded == nil {
-		add("every driver reaches its system", probe(ctx, l))
+		found, err := probe(ctx, l)
+		add("every driver reaches its system", err)
+		checks = append(checks, found...)
 	}
 	skipped := 0
 	for _, c := range claim.All() {
@@ -69,17 +72,20 @@ func cmdDoctor(ctx context.Context, args []string) error {
 func sayChecks(checks []check) error {
 	bad := false
 	for _, c := range checks {
-		bad = bad || !c.OK
+		bad = bad || !c.OK && !c.Note
 		if jsonOut {
 			continue
 		}
 		mark := "ok  "
-		if !c.OK {
+		switch {
+		case c.Note:
+			mark = "NOTE"
+		case !c.OK:
 			mark = "BAD "
 		}
-		fmt.Println(mark + c.What)
+		fmt.Println(mark + " " + c.What)
 		if c.Say != "" {
-			fmt.Println("    " + c.Say)
+			fmt.Println("     " + c.Say)
 		}
 	}
 	if jsonOut {
@@ -134,15 +140,27 @@ func boxOf(l *lab.File) (box embedded.Lab, up bool, err error) {
 // probeTimeout bounds the probing of all drivers.
 const probeTimeout = 30 * time.Second
 
-func probe(ctx context.Context, l *lab.File) error {
+// probe reaches every system, and has those examined whose drivers know what to look at.
+func probe(ctx context.Context, l *lab.File) ([]check, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	opened, err := l.Open(ctx, drivers.Clock{Zero: time.Now()}, os.TempDir(), func(string, ...any) {})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer opened.Close()
-	return opened.Probe(ctx)
+	if err := opened.Probe(ctx); err != nil {
+		return nil, err
+	}
+	var found []check
+	for id, d := range opened.All() {
+		if e, ok := d.(drivers.Examiner); ok {
+			for _, f := range e.Examine(ctx) {
+				found = append(found, check{What: id + ": " + f.What, OK: f.OK, Note: !f.OK, Say: f.Say})
+			}
+		}
+	}
+	return found, nil
 }
 
 // undone is one line of apd undo --json.

@@ -66,6 +66,9 @@ func sayBox(l *lab.File) error {
 	default:
 		fmt.Printf("%s is up: host %s, controller %s, profile %s, files in %s\n", box.Name, box.Host, box.Controller, box.Profile, box.Dir)
 		fmt.Printf("target %s at %s, through the path at %s\n", box.Target.Target, box.Target.Portal, box.Portal)
+		if v := box.VSphere; v != nil {
+			fmt.Printf("vSphere at %s, user %s, password in %s\n  thumbprint (SHA-256) %s\n", v.URL, v.User, v.PasswordFile, v.Thumbprint)
+		}
 		for _, g := range box.Guests {
 			fmt.Printf("guest %s: %s\n", g.Name, g.Command)
 		}
@@ -80,6 +83,34 @@ func cmdLabStatus(_ context.Context, args []string) error {
 		return err
 	}
 	return sayBox(l)
+}
+
+// cmdLabEnv prints what a vSphere client needs, as shell commands: the password is read from its file there and not printed.
+func cmdLabEnv(_ context.Context, args []string) error {
+	f := flags("lab env")
+	l, err := oneLab(f, args)
+	if err != nil {
+		return err
+	}
+	box, up, err := boxOf(l)
+	switch {
+	case err != nil:
+		return err
+	case !up:
+		return fmt.Errorf("%s is not up: apd lab up %s", l.Name, l.FilePath())
+	case box.VSphere == nil:
+		return fmt.Errorf("%s has no vSphere endpoint: its host is %s", l.Name, box.Host)
+	}
+	v := box.VSphere
+	env := [][2]string{{"GOVC_URL", v.URL}, {"GOVC_USERNAME", v.User}, {"GOVC_PASSWORD", "$(cat " + v.PasswordFile + ")"}, {"GOVC_TLS_CA_CERTS", v.CertFile}}
+	if jsonOut {
+		printJSON(v)
+		return nil
+	}
+	for _, e := range env {
+		fmt.Printf("export %s=\"%s\"\n", e[0], e[1])
+	}
+	return nil
 }
 
 func cmdLabDown(ctx context.Context, args []string) error {

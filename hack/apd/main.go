@@ -40,6 +40,7 @@ var commands = []command{
 	{"report", "RUN", "build the reports of a run's folder again, from its record", cmdReport},
 	{"lab up", "LAB [--profile P]", "bring a lab in a box up and leave it", cmdLabUp},
 	{"lab status", "LAB", "what runs, and every address", cmdLabStatus},
+	{"lab env", "LAB", "GOVC_* variables for its vSphere endpoint, for eval", cmdLabEnv},
 	{"lab down", "LAB", "take it down", cmdLabDown},
 	{"lab cut", "LAB [--kind K]", "break its storage by hand: service-stop (default), reset, blackhole, link-down", cmdLabCut},
 	{"lab stall", "LAB [--lun N] [--op read|write|any] [--count N] [--answer-abort]", "lose single commands by hand", cmdLabStall},

@@ -19,7 +19,7 @@ var _ = claim.Register(claim.Claim{
 			var vs []record.Verdict
 			for _, f := range run.Faults() {
 				span, asked := run.Between(f.Begin.Hi, f.End.Hi), false
-				for _, m := range claim.Machines(run, g) {
+				for _, m := range claim.MachinesOf(run, g) {
 					if silence, at, ok := span.Gap(m, "monitor"); ok {
 						asked = true
 						vs = append(vs, claim.Measure("longest silence of its monitor", record.Interval{Lo: silence, Hi: silence}, "s", claim.AtMost(0.5, ""), at))

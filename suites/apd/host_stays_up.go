@@ -23,10 +23,8 @@ var _ = claim.Register(claim.Claim{
 			})...)
 			vs = append(vs, claim.Watched(run, host, "boot", func() record.Verdict { return claim.SameBoot(run, host) })...)
 		}
-		for _, g := range run.Guests() {
-			for _, m := range claim.Machines(run, g) {
-				vs = append(vs, claim.Watched(run, m, "monitor", func() record.Verdict { return claim.Never(run, m, "monitor", "stalled") })...)
-			}
+		for _, m := range claim.Machines(run) {
+			vs = append(vs, claim.Watched(run, m, "monitor", func() record.Verdict { return claim.Never(run, m, "monitor", "stalled") })...)
 		}
 		return claim.Join(vs...)
 	},

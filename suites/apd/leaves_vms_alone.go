@@ -25,14 +25,13 @@ var _ = claim.Register(claim.Claim{
 		}
 		f := run.Fault()
 		outage := run.Between(f.Active.Hi, f.End.Hi)
-		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
-			vs := []record.Verdict{claim.Never(outage, g, "alive", "silent")}
-			for _, m := range claim.Machines(run, g) {
-				vs = append(vs, claim.Never(outage, m, "power", "off", "suspended"), claim.NoEvents(outage, m, "qemu", "stop", "reset", "shutdown"))
-				vs = append(vs, claim.Watched(outage, m, "boot", func() record.Verdict { return claim.SameBoot(outage, m) })...)
-				vs = append(vs, claim.Watched(outage, m, "host", func() record.Verdict { return claim.Stays(outage, m, "host") })...)
-			}
-			return claim.Join(vs...)
-		})
+		vs := []record.Verdict{claim.EachGuest(run, func(g drivers.Lane) record.Verdict { return claim.Never(outage, g, "alive", "silent") })}
+		for _, m := range claim.Machines(run) {
+			vs = append(vs, claim.Never(outage, m, "power", "off", "suspended"), claim.NoEvents(outage, m, "qemu", "stop", "reset", "shutdown"))
+			vs = append(vs, claim.NoEvents(outage, m, "event", claim.MachineEvents...))
+			vs = append(vs, claim.Watched(outage, m, "boot", func() record.Verdict { return claim.SameBoot(outage, m) })...)
+			vs = append(vs, claim.Watched(outage, m, "host", func() record.Verdict { return claim.Stays(outage, m, "host") })...)
+		}
+		return claim.Join(vs...)
 	},
 })

@@ -246,16 +246,24 @@ func vmName(run record.Run, guest drivers.Lane) string {
 	return guest.Name
 }
 
-// Machines returns every lane on which a guest's machine was watched: the hypervisor's, and in a box that of the QEMU under it.
-func Machines(run record.Run, guest drivers.Lane) []drivers.Lane {
+// Machines returns every lane on which a machine was watched: the hypervisor's, and in a box that of the QEMU under it.
+func Machines(run record.Run) []drivers.Lane {
 	var out []drivers.Lane
-	for _, of := range []string{"vm/", "box/"} {
-		if l, ok := run.Lane(drivers.Hypervisor, of+vmName(run, guest)); ok {
+	for _, l := range run.Lanes(drivers.Hypervisor) {
+		if strings.Contains(l.Name, "/") && l.Name != boxHost {
 			out = append(out, l)
 		}
 	}
 	return out
 }
+
+// MachinesOf returns those of a guest's machine.
+func MachinesOf(run record.Run, guest drivers.Lane) []drivers.Lane {
+	return slices.DeleteFunc(Machines(run), func(l drivers.Lane) bool { return !strings.HasSuffix(l.Name, "/"+vmName(run, guest)) })
+}
+
+// boxHost is the lane on which a box with a vSphere endpoint reports its own storage stack, which no claim is about.
+const boxHost = "box/host"
 
 // Hosts returns the lanes of hosts, without those of machines.
 func Hosts(run record.Run) []drivers.Lane {

@@ -16,9 +16,12 @@ const (
 	LinkUpEvent     = "esx.clear.net.vmnic.linkstate.up"
 )
 
-// LossEvents are those that say that a datastore, a device or its last path is gone; RecoveryEvents that it is back.
 var (
-	LossEvents     = []string{"esx.problem.storage.connectivity.lost", "esx.problem.vmfs.heartbeat.timedout", APDStartEvent}
+	// LossEvents are those that say that a datastore, a device or its last path is gone; RecoveryEvents that it is back.
+	LossEvents = []string{"esx.problem.storage.connectivity.lost", "esx.problem.vmfs.heartbeat.timedout", APDStartEvent}
+	// MachineEvents are those of something that a host or a cluster did to a machine.
+	MachineEvents = []string{"VmPoweredOffEvent", "VmResettingEvent", "VmSuspendedEvent", "VmMigratedEvent", "VmRestartedOnAlternateHostEvent",
+		"com.vmware.vc.ha.VmRestartedByHAEvent", "com.vmware.vc.HA.VmcpTerminatingVm"}
 	RecoveryEvents = []string{"esx.clear.storage.connectivity.restored", "esx.problem.vmfs.heartbeat.recovered", APDExitEvent}
 )
 

@@ -1,0 +1,309 @@
+// This file follows the event log with a collector, the one way that a standalone ESXi has too. Its events are in memory
+// only, about a quarter of an hour of them (docs.vmware.com, vSphere Web Services SDK Programming Guide,
+// GUID-3C512D5E), so the collector is there before anything is broken.
+
+package vsphere
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/types"
+)
+
+const (
+	pageSize   = 100              // events read at once
+	maxPages   = 50               // in one look, so that a flood does not keep the look from ending
+	checkEvery = 15 * time.Second // how often it is checked that the collector still reads what is new
+)
+
+// stamp tells events apart. The key alone does not: a host numbers its events anew when its management service starts.
+type stamp struct {
+	key     int32
+	created int64
+}
+
+func stampOf(e types.BaseEvent) stamp {
+	return stamp{e.GetEvent().Key, e.GetEvent().CreatedTime.UnixNano()}
+}
+
+// tail is where a collector stands. It outlives one Observe, since a session has few collectors.
+type tail struct {
+	visit     *visit // the collector goes with it
+	collector ref
+	seen      map[stamp]bool // what it has given
+	newest    stamp          // of all events seen
+}
+
+// feed turns events into observations.
+type feed struct {
+	d       *Driver
+	r       *report
+	began   time.Duration
+	drained bool // everything from before Observe is read
+	checked time.Duration
+	missed  string // what was lost, still to be told
+	lost    string // how that is called
+}
+
+// prepare makes the collector and reads what happened before.
+func (f *feed) prepare(ctx context.Context) {
+	if _, err := f.d.compareClocks(ctx); err != nil {
+		return // the observers tell of it
+	}
+	_ = f.look(ctx, func() look { return look{f.r, f.began, f.d.env.Clock.Now()} })
+}
+
+// look reads what is new.
+func (f *feed) look(ctx context.Context, now func() look) error {
+	p, err := f.d.find(ctx)
+	if err != nil {
+		return err
+	}
+	if _, known := f.d.clock.margin(); !known {
+		if _, err := f.d.compareClocks(ctx); err != nil {
+			return err
+		}
+	}
+	var fresh []types.BaseEvent
+	err = f.d.api.callFor(ctx, 3*quick, func(ctx context.Context, v *visit) (err error) {
+		fresh, err = f.read(ctx, v, p)
+		return err
+	})
+	l := now()
+	if f.missed != "" {
+		l.event(f.d.env.Lane, "api", f.lost, f.missed, nil)
+		f.missed = ""
+	}
+	start, _ := f.d.clock.server(f.began)
+	for _, e := range fresh {
+		if f.drained || e.GetEvent().CreatedTime.After(start) {
+			f.tell(l, p, e)
+		}
+	}
+	if err != nil {
+		if _, absent := gone(err); absent {
+			f.forget()
+		}
+		return fmt.Errorf("reading events: %w", err)
+	}
+	f.drained = true
+	return nil
+}
+
+func (f *feed) forget() {
+	if t := f.d.tail; t != nil {
+		t.visit = nil
+	}
+}
+
+// read returns the events that were not seen yet. It makes a collector when there is none in this session.
+func (f *feed) read(ctx context.Context, v *visit, p *place) ([]types.BaseEvent, error) {
+	t := f.d.tail
+	if t == nil {
+		t = &tail{seen: map[stamp]bool{}}
+		f.d.tail = t
+	}
+	if t.visit != v {
+		c, err := collect(ctx, v, p)
+		if err != nil {
+			return nil, err
+		}
+		t.visit, t.collector = v, c
+		return f.reread(ctx, t)
+	}
+	fresh, _, err := f.drain(ctx, t)
+	if err != nil || f.d.env.Clock.Now()-f.checked < checkEvery {
+		return fresh, err
+	}
+	f.checked = f.d.env.Clock.Now()
+	behind, err := t.behind(ctx)
+	if err != nil || !behind {
+		return fresh, err
+	}
+	more, _, err := f.drain(ctx, t) // it may have happened since
+	fresh = append(fresh, more...)
+	if err != nil {
+		return fresh, err
+	}
+	if behind, err = t.behind(ctx); err != nil || !behind {
+		return fresh, err
+	}
+	// The event at which the collector stood has left the ring: it would read nothing for ever.
+	if err := rewind(ctx, t); err != nil {
+		return fresh, err
+	}
+	more, err = f.reread(ctx, t)
+	return append(fresh, more...), err
+}
+
+// reread reads all that a collector has, and notes when the last event seen is no longer among it.
+func (f *feed) reread(ctx context.Context, t *tail) ([]types.BaseEvent, error) {
+	before := t.newest
+	fresh, all, err := f.drain(ctx, t)
+	if err != nil || before == (stamp{}) || len(all) == 0 {
+		return fresh, err
+	}
+	has := map[stamp]bool{}
+	highest := int32(0)
+	for _, s := range all {
+		has[s], highest = true, max(highest, s.key)
+	}
+	t.seen = has // what has left the ring does not come again
+	switch {
+	case has[before]:
+	case highest < before.key:
+		f.lost, f.missed = "events-begin-anew", fmt.Sprintf("the last event seen had the key %d, and now the highest is %d: the server has forgotten its events", before.key, highest)
+	default:
+		f.lost, f.missed = "event-ring-overrun", fmt.Sprintf("the last event seen, %d, is no longer kept: some between it and %d may be missing", before.key, all[0].key)
+	}
+	return fresh, nil
+}
+
+// drain reads from where the collector stands to its end. fresh are those not seen yet, all are all.
+func (f *feed) drain(ctx context.Context, t *tail) (fresh []types.BaseEvent, all []stamp, err error) {
+	for range maxPages {
+		res, err := methods.ReadNextEvents(ctx, t.visit, &types.ReadNextEvents{This: t.collector, MaxCount: pageSize})
+		if err != nil {
+			return fresh, all, err
+		}
+		for _, e := range res.Returnval {
+			s := stampOf(e)
+			all = append(all, s)
+			if !t.seen[s] {
+				t.seen[s], t.newest = true, s
+				fresh = append(fresh, e)
+			}
+		}
+		if len(res.Returnval) == 0 {
+			break
+		}
+	}
+	return fresh, all, nil
+}
+
+// behind tells whether the collector's latest page has an event that reading on did not give.
+func (t *tail) behind(ctx context.Context) (bool, error) {
+	found, err := retrieve(ctx, t.visit, want{[]ref{t.collector}, []string{"latestPage"}})
+	if err != nil {
+		return false, err
+	}
+	for _, e := range get[types.ArrayOfEvent](found[t.collector], "latestPage").Event {
+		if s := stampOf(e); !t.seen[s] && s.key > t.newest.key {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func rewind(ctx context.Context, t *tail) error {
+	_, err := methods.RewindCollector(ctx, t.visit, &types.RewindCollector{This: t.collector})
+	return err
+}
+
+// collect makes a collector. A vCenter's log goes back for weeks and is about everything, so there it is told what matters.
+func collect(ctx context.Context, v *visit, p *place) (ref, error) {
+	var filter types.EventFilterSpec
+	if v.IsVC() {
+		now, err := serverTime(ctx, v)
+		if err != nil {
+			return ref{}, err
+		}
+		from := now.Add(-checkEvery)
+		filter.Time = &types.EventFilterSpecByTime{BeginTime: &from}
+		filter.Entity = &types.EventFilterSpecByEntity{Entity: p.above, Recursion: types.EventFilterSpecRecursionOptionAll}
+	}
+	res, err := methods.CreateCollectorForEvents(ctx, v, &types.CreateCollectorForEvents{This: *v.ServiceContent.EventManager, Filter: filter})
+	if err != nil {
+		return ref{}, fmt.Errorf("making a collector: %w", err)
+	}
+	return res.Returnval, nil
+}
+
+// tell reports an event on the lane that it is about.
+func (f *feed) tell(l look, p *place, e types.BaseEvent) {
+	if !p.concerns(e) {
+		return
+	}
+	lane := f.d.env.Lane
+	if vm, ok := p.machineOf(e); ok {
+		lane = f.d.VMLane(vm)
+	}
+	at := l
+	if lo, hi, ok := f.d.clock.place(e.GetEvent().CreatedTime, l.at); ok {
+		at = look{l.r, lo, hi}
+	}
+	id, text, attrs := describe(e)
+	at.event(lane, "event", id, f.d.api.scrub(text), attrs)
+}
+
+// concerns tells whether an event is about our host, one of our machines, or the cluster as a whole.
+func (p *place) concerns(e types.BaseEvent) bool {
+	ev := e.GetEvent()
+	if _, ours := p.machineOf(e); ours {
+		return true
+	}
+	if ev.Host != nil {
+		return ev.Host.Host == p.host
+	}
+	return ev.Vm == nil
+}
+
+func (p *place) machineOf(e types.BaseEvent) (string, bool) {
+	if vm := e.GetEvent().Vm; vm != nil {
+		name, ok := p.names[vm.Vm]
+		return name, ok
+	}
+	if x, ok := e.(*types.EventEx); ok && x.ObjectType == "VirtualMachine" {
+		name, ok := p.names[ref{Type: x.ObjectType, Value: x.ObjectId}]
+		return name, ok
+	}
+	return "", false
+}
+
+// describe puts an event into the words of an observation.
+func describe(e types.BaseEvent) (id, text string, attrs map[string]string) {
+	ev := e.GetEvent()
+	id, text, attrs = className(e), ev.FullFormattedMessage, map[string]string{}
+	switch x := e.(type) {
+	case *types.EventEx:
+		id = x.EventTypeId
+		if text == "" {
+			text = x.Message
+		}
+		for _, a := range x.Arguments {
+			if s, ok := a.Value.(string); ok {
+				attrs[a.Key] = s
+			}
+		}
+		if x.Severity != "" {
+			attrs["severity"] = x.Severity
+		}
+	case *types.ExtendedEvent:
+		id = x.EventTypeId
+		if text == "" {
+			text = x.Message
+		}
+		for _, a := range x.Data {
+			attrs[a.Key] = a.Value
+		}
+	}
+	if id == "" {
+		id = className(e)
+	}
+	attrs["key"] = strconv.Itoa(int(ev.Key))
+	attrs["created"] = ev.CreatedTime.UTC().Format(time.RFC3339Nano)
+	if ev.Vm != nil {
+		attrs["vm"] = unescape(ev.Vm.Name)
+	}
+	if ev.Host != nil {
+		attrs["host"] = ev.Host.Name
+	}
+	if ev.Ds != nil {
+		attrs["datastore"] = unescape(ev.Ds.Name)
+	}
+	return id, text, attrs
+}

@@ -10,6 +10,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
 	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
 	"github.com/allpathsdown/allpathsdown/fixtures/simulated/rig"
@@ -112,7 +113,7 @@ var misbehaving = []struct {
 	{"times out at 150 s", rig.Config{Profile: "documented", Misbehave: vsphere.Misbehave{APDTimeoutAfter: 150 * time.Second}}, scenario.LongOutage, "esxi.apd-timeout-after-apdtimeout"},
 	{"recovers after a minute", rig.Config{Misbehave: vsphere.Misbehave{RecoverAfter: time.Minute}}, scenario.LongOutage, "esxi.recovery-logged-within-seconds"},
 	{"does not answer in the APD", rig.Config{Misbehave: vsphere.Misbehave{HangInAPD: true}}, scenario.LongOutage, "host.stays-up"},
-	{"boots in the APD", rig.Config{Misbehave: vsphere.Misbehave{Reboot: true}}, scenario.LongOutage, "host.stays-up"},
+	{"says that it booted in the APD", rig.Config{Misbehave: vsphere.Misbehave{NewBootTime: true}}, scenario.LongOutage, "host.stays-up"},
 	{"switches a machine off", rig.Config{Misbehave: vsphere.Misbehave{KillVM: "c"}}, scenario.LongOutage, "host.leaves-vms-alone"},
 	{"resets a machine", rig.Config{Misbehave: vsphere.Misbehave{RestartVM: "c"}}, scenario.LongOutage, "host.leaves-vms-alone"},
 	{"has VM Component Protection on", rig.Config{VCenter: true, VMCP: true}, scenario.LongOutage, "host.leaves-vms-alone"},
@@ -127,6 +128,55 @@ func TestAnEndpointThatIsNotLikeESXiRefutesExactlyOneClaim(t *testing.T) {
 			g.Expect(with(vs, record.Refuted)).To(Equal([]string{m.claim}), "%v", vs)
 		})
 	}
+}
+
+// TestAHostThatBootsTakesItsMachinesAlong is a whole reboot: it refutes what is said of the host, of its machines and of all that
+// guests say who would have to live on for it.
+func TestAHostThatBootsTakesItsMachinesAlong(t *testing.T) {
+	vs := onRig(t, rig.Config{Misbehave: vsphere.Misbehave{Reboot: true}}, scenario.LongOutage)
+	NewWithT(t).Expect(with(vs, record.Refuted)).To(Equal([]string{"guest.linux.io-error-stays", "guest.linux.io-error-within-minutes",
+		"guest.linux.less-grace-than-windows", "guest.linux.ssh-session-survives", "guest.own-timeout-decides", "host.leaves-vms-alone", "host.stays-up"}))
+}
+
+// TestASessionThatExpiresInTheOutage costs nothing but a word in the record.
+func TestASessionThatExpiresInTheOutage(t *testing.T) {
+	var said []string
+	vs := onRig(t, rig.Config{Profile: "documented", During: func(ctx context.Context, r *rig.Rig) {
+		tick := time.NewTicker(time.Minute) // in an outage of a quarter of an hour
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				r.Endpoint.ExpireSessions()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}, Seen: func(o drivers.Observation) {
+		if o.Topic == "api" && o.Kind == drivers.Event {
+			said = append(said, o.Value)
+		}
+	}}, scenario.LongOutage)
+	g := NewWithT(t)
+	for _, id := range []string{"esxi.apd-timeout-after-apdtimeout", "esxi.recovery-logged-within-seconds", "host.stays-up", "host.leaves-vms-alone"} {
+		g.Expect(vs[id].Outcome).To(Equal(record.Confirmed), "%s: %s", id, vs[id].Why)
+	}
+	g.Expect(said).To(ContainElements("session-expired", "re-login"))
+}
+
+// TestAHostThatHangsInTheOutage: what was not seen is not said, and what guests and wire say is still said.
+func TestAHostThatHangsInTheOutage(t *testing.T) {
+	vs := onRig(t, rig.Config{Misbehave: vsphere.Misbehave{HangInAPD: true}}, scenario.LongOutage)
+	g := NewWithT(t)
+	g.Expect(vs["guest.linux.io-error-within-minutes"].Outcome).To(Equal(record.Confirmed))
+	g.Expect(vs["host.stays-up"].Why).To(ContainSubstring("did not answer within 5s"))
+	g.Expect(vs["host.leaves-vms-alone"].Outcome).NotTo(Equal(record.Refuted))
+}
+
+// TestNothingInjectedConfirmsNothing is the control of the rig itself.
+func TestNothingInjectedConfirmsNothing(t *testing.T) {
+	vs := onRig(t, rig.Config{NoFault: true}, scenario.BriefOutage, scenario.ChangedAPDTimeout, scenario.PowerOffInOutage)
+	NewWithT(t).Expect(with(vs, record.Confirmed)).To(BeEmpty())
 }
 
 func TestTheContrast(t *testing.T) {

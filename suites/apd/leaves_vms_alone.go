@@ -27,8 +27,14 @@ var _ = claim.Register(claim.Claim{
 		outage := run.Between(f.Active.Hi, f.End.Hi)
 		vs := []record.Verdict{claim.EachGuest(run, func(g drivers.Lane) record.Verdict { return claim.Never(outage, g, "alive", "silent") })}
 		for _, m := range claim.Machines(run) {
-			vs = append(vs, claim.Never(outage, m, "power", "off", "suspended"), claim.NoEvents(outage, m, "qemu", "stop", "reset", "shutdown"))
-			vs = append(vs, claim.NoEvents(outage, m, "event", claim.MachineEvents...))
+			vs = append(vs, claim.Never(outage, m, "power", "off", "suspended"))
+			done := claim.Logged(outage, m, claim.MachineEvents...)
+			for _, typ := range []string{"stop", "reset", "shutdown"} {
+				done = append(done, outage.Events(m, "qemu", typ)...)
+			}
+			for _, d := range done {
+				vs = append(vs, claim.Refute(m.Name+": "+d.What, d))
+			}
 			vs = append(vs, claim.Watched(outage, m, "boot", func() record.Verdict { return claim.SameBoot(outage, m) })...)
 			vs = append(vs, claim.Watched(outage, m, "host", func() record.Verdict { return claim.Stays(outage, m, "host") })...)
 		}

@@ -67,14 +67,6 @@ func (m *clockMap) place(t time.Time, now time.Duration) (lo, hi time.Duration, 
 	return max(0, min(hi, server+b.lo-resolution)), hi, true
 }
 
-// server returns what the server's clock showed at a time.
-func (m *clockMap) server(at time.Duration) (time.Time, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	b, ok := m.best()
-	return time.Unix(0, int64(at-b.lo-b.width()/2)), ok
-}
-
 // margin is by how much a placed time can be wrong.
 func (m *clockMap) margin() (time.Duration, bool) {
 	m.mu.Lock()

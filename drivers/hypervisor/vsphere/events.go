@@ -17,6 +17,7 @@ import (
 const (
 	pageSize   = 100              // events read at once
 	maxPages   = 50               // in one look, so that a flood does not keep the look from ending
+	feedBound  = 2 * time.Minute  // of one look; each of its calls has the bound of a quick one
 	checkEvery = 15 * time.Second // how often it is checked that the collector still reads what is new
 )
 
@@ -69,7 +70,7 @@ func (f *feed) look(ctx context.Context, now func() look) error {
 		}
 	}
 	var fresh []types.BaseEvent
-	err = f.d.api.callFor(ctx, 3*quick, func(ctx context.Context, v *visit) (err error) {
+	err = f.d.api.callFor(ctx, feedBound, func(ctx context.Context, v *visit) (err error) {
 		fresh, err = f.read(ctx, v, p)
 		return err
 	})
@@ -78,9 +79,8 @@ func (f *feed) look(ctx context.Context, now func() look) error {
 		l.event(f.d.env.Lane, "api", f.lost, f.missed, nil)
 		f.missed = ""
 	}
-	start, _ := f.d.clock.server(f.began)
 	for _, e := range fresh {
-		if f.drained || e.GetEvent().CreatedTime.After(start) {
+		if f.drained || f.after(e) {
 			f.tell(l, p, e)
 		}
 	}
@@ -92,6 +92,12 @@ func (f *feed) look(ctx context.Context, now func() look) error {
 	}
 	f.drained = true
 	return nil
+}
+
+// after tells whether an event surely happened after Observe had begun.
+func (f *feed) after(e types.BaseEvent) bool {
+	lo, _, ok := f.d.clock.place(e.GetEvent().CreatedTime, f.d.env.Clock.Now())
+	return ok && lo >= f.began
 }
 
 func (f *feed) forget() {
@@ -108,7 +114,11 @@ func (f *feed) read(ctx context.Context, v *visit, p *place) ([]types.BaseEvent,
 		f.d.tail = t
 	}
 	if t.visit != v {
-		c, err := collect(ctx, v, p)
+		var c ref
+		err := within(ctx, quick, func(ctx context.Context) (err error) {
+			c, err = collect(ctx, v, p)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +176,11 @@ func (f *feed) reread(ctx context.Context, t *tail) ([]types.BaseEvent, error) {
 // drain reads from where the collector stands to its end. fresh are those not seen yet, all are all.
 func (f *feed) drain(ctx context.Context, t *tail) (fresh []types.BaseEvent, all []stamp, err error) {
 	for range maxPages {
-		res, err := methods.ReadNextEvents(ctx, t.visit, &types.ReadNextEvents{This: t.collector, MaxCount: pageSize})
+		var res *types.ReadNextEventsResponse
+		err := within(ctx, quick, func(ctx context.Context) (err error) {
+			res, err = methods.ReadNextEvents(ctx, t.visit, &types.ReadNextEvents{This: t.collector, MaxCount: pageSize})
+			return err
+		})
 		if err != nil {
 			return fresh, all, err
 		}
@@ -187,7 +201,11 @@ func (f *feed) drain(ctx context.Context, t *tail) (fresh []types.BaseEvent, all
 
 // behind tells whether the collector's latest page has an event that reading on did not give.
 func (t *tail) behind(ctx context.Context) (bool, error) {
-	found, err := retrieve(ctx, t.visit, want{[]ref{t.collector}, []string{"latestPage"}})
+	var found map[ref]props
+	err := within(ctx, quick, func(ctx context.Context) (err error) {
+		found, err = retrieve(ctx, t.visit, want{[]ref{t.collector}, []string{"latestPage"}})
+		return err
+	})
 	if err != nil {
 		return false, err
 	}
@@ -200,8 +218,10 @@ func (t *tail) behind(ctx context.Context) (bool, error) {
 }
 
 func rewind(ctx context.Context, t *tail) error {
-	_, err := methods.RewindCollector(ctx, t.visit, &types.RewindCollector{This: t.collector})
-	return err
+	return within(ctx, quick, func(ctx context.Context) error {
+		_, err := methods.RewindCollector(ctx, t.visit, &types.RewindCollector{This: t.collector})
+		return err
+	})
 }
 
 // collect makes a collector. A vCenter's log goes back for weeks and is about everything, so there it is told what matters.

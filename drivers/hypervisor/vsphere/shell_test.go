@@ -19,7 +19,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers"
 )
 
-// hostShell is an SSH server in memory that notes its commands. It answers each with a status, or cuts the connection.
+// hostShell is an SSH server that notes its commands. It answers each with a status, or cuts the connection.
 type hostShell struct {
 	key    ssh.Signer
 	status uint32
@@ -46,10 +46,20 @@ func newKey(t testing.TB) (ssh.Signer, []byte) {
 	return signer, pem.EncodeToMemory(block)
 }
 
-func (h *hostShell) dial(context.Context, string, string) (net.Conn, error) {
-	here, there := net.Pipe()
-	go h.serve(there)
-	return here, nil
+// dial connects over the loopback: both sides of SSH speak first, which a pipe without a buffer does not take.
+func (h *hostShell) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			h.serve(conn)
+		}
+	}()
+	var d net.Dialer
+	return d.DialContext(ctx, network, l.Addr().String())
 }
 
 func (h *hostShell) serve(conn net.Conn) {

@@ -17,6 +17,7 @@ import (
 const (
 	pageSize   = 100              // events read at once
 	maxPages   = 50               // in one look, so that a flood does not keep the look from ending
+	maxSeen    = 20_000           // events remembered
 	feedBound  = 2 * time.Minute  // of one look; each of its calls has the bound of a quick one
 	checkEvery = 15 * time.Second // how often it is checked that the collector still reads what is new
 )
@@ -37,6 +38,7 @@ type tail struct {
 	collector ref
 	seen      map[stamp]bool // what it has given
 	newest    stamp          // of all events seen
+	unsure    bool           // an answer was lost, and the collector may have moved on with it
 }
 
 // feed turns events into observations.
@@ -70,8 +72,9 @@ func (f *feed) look(ctx context.Context, now func() look) error {
 		}
 	}
 	var fresh []types.BaseEvent
-	err = f.d.api.callFor(ctx, feedBound, func(ctx context.Context, v *visit) (err error) {
-		fresh, err = f.read(ctx, v, p)
+	err = f.d.api.callFor(ctx, feedBound, func(ctx context.Context, v *visit) error {
+		more, err := f.read(ctx, v, p)
+		fresh = append(fresh, more...) // an attempt that failed half-way has read some too
 		return err
 	})
 	l := now()
@@ -125,6 +128,12 @@ func (f *feed) read(ctx context.Context, v *visit, p *place) ([]types.BaseEvent,
 		t.visit, t.collector = v, c
 		return f.reread(ctx, t)
 	}
+	if t.unsure {
+		if err := rewind(ctx, t); err != nil {
+			return nil, err
+		}
+		return f.reread(ctx, t)
+	}
 	fresh, _, err := f.drain(ctx, t)
 	if err != nil || f.d.env.Clock.Now()-f.checked < checkEvery {
 		return fresh, err
@@ -153,6 +162,7 @@ func (f *feed) read(ctx context.Context, v *visit, p *place) ([]types.BaseEvent,
 // reread reads all that a collector has, and notes when the last event seen is no longer among it.
 func (f *feed) reread(ctx context.Context, t *tail) ([]types.BaseEvent, error) {
 	before := t.newest
+	t.unsure = false
 	fresh, all, err := f.drain(ctx, t)
 	if err != nil || before == (stamp{}) || len(all) == 0 {
 		return fresh, err
@@ -162,7 +172,9 @@ func (f *feed) reread(ctx context.Context, t *tail) ([]types.BaseEvent, error) {
 	for _, s := range all {
 		has[s], highest = true, max(highest, s.key)
 	}
-	t.seen = has // what has left the ring does not come again
+	if len(t.seen) > maxSeen {
+		t.seen = has // what has left the ring does not come again
+	}
 	switch {
 	case has[before]:
 	case highest < before.key:
@@ -182,6 +194,7 @@ func (f *feed) drain(ctx context.Context, t *tail) (fresh []types.BaseEvent, all
 			return err
 		})
 		if err != nil {
+			t.unsure = true
 			return fresh, all, err
 		}
 		for _, e := range res.Returnval {

@@ -19,8 +19,15 @@ const (
 	hbasAt  = "storageDeviceInfo.hostBusAdapter"
 )
 
+// bootJitter is by how much a host's own account of when it booted may vary without a boot: it may be reckoned from its
+// uptime and a clock that is being set. No host is back sooner.
+const bootJitter = 10 * time.Second
+
 // hostWatch looks at the host.
-type hostWatch struct{ d *Driver }
+type hostWatch struct {
+	d    *Driver
+	boot time.Time // as last told
+}
 
 func (h *hostWatch) look(ctx context.Context, now func() look) error {
 	d := h.d
@@ -49,7 +56,10 @@ func (h *hostWatch) look(ctx context.Context, now func() look) error {
 	l, lane := now(), d.env.Lane
 	l.state(lane, "connection", found[p.host].text("runtime.connectionState"), "", nil)
 	if t, ok := found[p.host]["runtime.bootTime"].(time.Time); ok {
-		l.state(lane, "boot", t.UTC().Format(time.RFC3339Nano), "", nil)
+		if t.Sub(h.boot).Abs() > bootJitter {
+			h.boot = t
+		}
+		l.state(lane, "boot", h.boot.UTC().Format(time.RFC3339Nano), "", nil)
 	}
 	accessible, apd := mountState(found[p.datastore], p.host)
 	l.state(lane, "datastore", accessible, "", nil)

@@ -136,6 +136,7 @@ func TestHang(t *testing.T) {
 	release := s.wire.hang()
 	defer release()
 	began := d.env.Clock.Now()
+	s.post(&types.EventEx{EventTypeId: "swallowed"}) // the server has given it, and the answer is lost
 	o.becomes(t, hostLane, "manageable", "yes", "no")
 	for _, x := range o.find(hostLane, drivers.State, "manageable") {
 		if x.Value == "no" {
@@ -159,6 +160,8 @@ func TestHang(t *testing.T) {
 	}
 	release()
 	o.becomes(t, hostLane, "manageable", "yes", "no", "yes")
+	e := o.happens(t, hostLane, "event", "swallowed")
+	g.Expect(e.Hi).To(BeNumerically(">=", began))
 	g.Eventually(whats("answers"), "30s").Should(ContainElements("time", "host", "machines", "events"))
 	s.post(&types.GeneralUserEvent{GeneralEvent: types.GeneralEvent{Message: "afterwards"}})
 	o.happens(t, hostLane, "event", "GeneralUserEvent")

@@ -28,19 +28,28 @@ type place struct {
 
 // find returns the place, looked up when it is not known.
 func (d *Driver) find(ctx context.Context) (*place, error) {
-	select {
-	case d.turn <- struct{}{}:
-		defer func() { <-d.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	err := within(ctx, quick, func(ctx context.Context) error { // somebody else may be at it, and get no answer
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		select {
+		case d.turn <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	if err != nil {
+		return nil, err
 	}
+	defer func() { <-d.turn }()
 	d.mu.Lock()
 	p := d.place
 	d.mu.Unlock()
 	if p != nil {
 		return p, nil
 	}
-	err := d.api.call(ctx, func(ctx context.Context, v *visit) (err error) {
+	err = d.api.call(ctx, func(ctx context.Context, v *visit) (err error) {
 		p, err = d.lookUp(ctx, v)
 		return err
 	})

@@ -30,6 +30,10 @@ type Options struct {
 	VM  string // a machine that powers may be asked to switch, with a context that has ended already
 	LUN int    // the same of a LUN
 
+	// Wire looks at the storage as an initiator does, and Control at storage that no power of this driver may touch: an error
+	// means that there is none. With them, every power that journals has to break the first beside the second.
+	Wire, Control func(ctx context.Context) error
+
 	// Setting is one that a Tuner may change on the test's system, and another value for it.
 	Setting struct{ Key, Value string }
 
@@ -127,7 +131,7 @@ func journalling(d drivers.Driver, o Options) []power {
 		}})
 	}
 	if _, ok := d.(drivers.Tuner); ok && o.Setting.Key != "" {
-		ps = append(ps, power{"Tune", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+		ps = append(ps, power{tune, func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 			return d.(drivers.Tuner).Tune(ctx, o.Setting.Key, o.Setting.Value, j)
 		}})
 	}
@@ -481,6 +485,9 @@ func (k *kit) undone(p power) (err error) {
 	if _, ok := k.settled(before, false); !ok {
 		return fmt.Errorf("%s changed nothing that can be seen: the system is still %q", p.name, before)
 	}
+	if err := k.onTheWire(p, true); err != nil {
+		return err
+	}
 	for round, want := range []drivers.UndoResult{drivers.Undone, drivers.NothingLeft, drivers.NothingLeft} {
 		for i := len(us) - 1; i >= 0; i-- {
 			u, err := roundTrip(us[i])
@@ -494,9 +501,43 @@ func (k *kit) undone(p power) (err error) {
 		if now, ok := k.settled(before, true); !ok {
 			return fmt.Errorf("after undo number %d of %s the system is %q and was %q", round+1, p.name, now, before)
 		}
+		if err := k.onTheWire(p, false); err != nil {
+			return fmt.Errorf("after undo number %d: %w", round+1, err)
+		}
 	}
 	return nil
 }
+
+// look bounds one look at the wire.
+const look = time.Second
+
+// onTheWire waits until an initiator sees the storage broken, or whole again, beside a control that is never touched. Settings
+// are nothing that it could see.
+func (k *kit) onTheWire(p power, broken bool) error {
+	if k.o.Wire == nil || p.name == tune {
+		return nil
+	}
+	var err error
+	for end := time.Now().Add(k.o.Settle); ; time.Sleep(20 * time.Millisecond) {
+		err = k.timed(look, k.o.Wire)
+		if (err != nil) == broken {
+			break
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s is not seen on the wire, where a look says %v", p.name, err)
+		}
+	}
+	if k.o.Control == nil {
+		return nil
+	}
+	if err := k.timed(look, k.o.Control); err != nil {
+		return violated("the control, which "+p.name+" must not touch, is broken too", err)
+	}
+	return nil
+}
+
+// tune is the name of the power that no initiator sees.
+const tune = "Tune"
 
 func (k *kit) undoOnce(p power, u drivers.Undo, want drivers.UndoResult) error {
 	d, _ := k.open()

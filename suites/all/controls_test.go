@@ -8,7 +8,6 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
-	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
 	"github.com/allpathsdown/allpathsdown/suites/claim"
 )
 
@@ -42,7 +41,7 @@ var unproven = []struct {
 		}
 	}},
 	{"the last fault of each scenario failed", func(p *tape) {
-		for _, s := range scenario.Catalogue() {
+		for _, s := range scenarios() {
 			l := p.fault(s.Name).active
 			l["edge"], l["why"] = "failed", "it was not seen on the wire"
 		}
@@ -62,7 +61,7 @@ var unproven = []struct {
 		}
 	}},
 	{"the control was broken as well, from each fault on", func(p *tape) {
-		for _, s := range scenario.Catalogue() {
+		for _, s := range scenarios() {
 			in := p.scenario(s.Name)
 			for _, l := range p.kind("fault") {
 				switch {
@@ -98,7 +97,7 @@ func TestNothingIsSaidOfAFaultThatWasNotProven(t *testing.T) {
 
 func TestARecordCutOffInAScenarioSaysNothingOfItAndAllOfThoseBefore(t *testing.T) {
 	whole := load(t)
-	for i, s := range scenario.Catalogue() {
+	for i, s := range scenarios() {
 		t.Run(s.Name, func(t *testing.T) {
 			g := NewWithT(t)
 			var end []byte
@@ -115,7 +114,7 @@ func TestARecordCutOffInAScenarioSaysNothingOfItAndAllOfThoseBefore(t *testing.T
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(r.Torn).To(BeTrue())
 			done := map[string]bool{}
-			for _, before := range scenario.Catalogue()[:i] {
+			for _, before := range scenarios()[:i] {
 				done[before.Name] = true
 			}
 			for _, c := range claim.All() {

@@ -28,10 +28,13 @@ const (
 	brief    = "brief-outage"
 	dropOut  = "drop-out"
 	cable    = "cable-pull"
+	reboot   = "target-reboot"
 	powerOff = "power-off"
+	changed  = "changed-apd-timeout"
 	long     = "long-outage"
 	repeated = "repeated"
 	soak     = "soak"
+	hostDown = "host-down"
 )
 
 var saboteurs = []saboteur{
@@ -56,10 +59,56 @@ var saboteurs = []saboteur{
 	}},
 	{"guest.tens-of-seconds-tolerated", "the outage was too short to say so", func(p *tape) { p.hold(brief, 1, 1.2) }},
 	{"host.recovers-by-itself", "the path stays offline", func(p *tape) {
-		forget(p.seen(p.scenario(brief), "s", "hypervisor/esxi", "path", "online")...)
+		forget(p.seen(p.after(brief), "s", host, "path", "online")...)
+	}},
+	{"host.recovers-by-itself", "the datastore stays inaccessible", func(p *tape) {
+		forget(p.seen(p.after(brief), "s", host, "datastore", "accessible")...)
 	}},
 	{"host.recovers-by-itself", "a guest's disk stays blocked", func(p *tape) {
 		forget(p.seen(p.scenario(brief), "s", "guest/b", "disk", "ok")...)
+	}},
+	{"esxi.loss-noticed-at-once", "nothing is logged of the loss", func(p *tape) {
+		for _, typ := range claim.LossEvents[:1] {
+			forget(p.seen(p.scenario(brief), "e", host, "event", typ)...)
+		}
+		forget(p.seen(p.scenario(brief), "e", host, "event", claim.APDStartEvent)...)
+	}},
+	{"esxi.service-stop-logs-no-link-event", "the link's going is logged", func(p *tape) {
+		p.event(p.outage(brief).to-1000, host, "event", claim.LinkDownEvent, "Physical NIC vmnic1 linkstate is down.")
+	}},
+	{"esxi.service-stop-logs-no-link-event", "the link's coming is logged", func(p *tape) {
+		p.event(p.after(brief).from+100, host, "event", claim.LinkUpEvent, "Physical NIC vmnic1 linkstate is up.")
+	}},
+	{"esxi.no-apd-timeout-before-its-time", "the timeout is logged", func(p *tape) {
+		p.event(p.outage(brief).to-1000, host, "event", claim.APDTimeoutEvent, "... has entered the All Paths Down Timeout state ...")
+	}},
+	{"esxi.no-apd-timeout-before-its-time", "the datastore shows the timeout", func(p *tape) {
+		p.state(p.outage(brief).to-1000, host, "apd", "apd-timeout")
+	}},
+	// target-reboot
+	{"esxi.target-reboot-logs-link-events", "the link's going is not logged", func(p *tape) {
+		forget(p.seen(p.scenario(reboot), "e", host, "event", claim.LinkDownEvent)...)
+	}},
+	{"esxi.target-reboot-logs-link-events", "the link's coming is not logged", func(p *tape) {
+		forget(p.seen(p.scenario(reboot), "e", host, "event", claim.LinkUpEvent)...)
+	}},
+	// changed-apd-timeout
+	{"esxi.apd-timeout-follows-setting", "no timeout comes", func(p *tape) {
+		forget(p.seen(p.scenario(changed), "e", host, "event", claim.APDTimeoutEvent)...)
+	}},
+	{"esxi.apd-timeout-follows-setting", "the timeout comes after the old time", func(p *tape) {
+		start := p.seen(p.scenario(changed), "e", host, "event", claim.APDStartEvent)[0]
+		placeAfter(p.seen(p.scenario(changed), "e", host, "event", claim.APDTimeoutEvent)[0], when(start), 20, 20.01)
+	}},
+	{"esxi.apd-timeout-follows-setting", "the old value cannot be set again", func(p *tape) {
+		p.seen(p.scenario(changed), "e", host, "setting", "put-back")[0]["a"].(map[string]any)["value"] = "26"
+	}},
+	// host-down
+	{"esxi.host-down-takes-machines-along", "the host was not booted", func(p *tape) {
+		forget(p.seen(p.scenario(hostDown), "s", host, "boot", "booted anew")...)
+	}},
+	{"esxi.host-down-takes-machines-along", "a machine lives on", func(p *tape) {
+		forget(p.seen(p.scenario(hostDown), "s", "hypervisor/vm/b", "power", "off")...)
 	}},
 	// drop-out
 	{"guest.work-only-pauses", "no writer stops", func(p *tape) {
@@ -120,7 +169,44 @@ var saboteurs = []saboteur{
 	{"vm.starts-as-usual-afterwards", "its files were not found right", func(p *tape) {
 		forget(p.seen(p.after(powerOff), "e", "guest/a", "seed", "ok")...)
 	}},
+	{"vm.fields-blank-while-off", "its fields are blank before, and shown after the power-off", func(p *tape) {
+		task := p.seen(p.outage(powerOff), "e", "hypervisor/vm/a", "task", "power-off.ok")[0]
+		in := span{when(task) - 1000, p.outage(powerOff).to}
+		blank := p.seen(in, "s", "hypervisor/vm/a", "fields", "blank")
+		forget(blank...)
+		forget(p.seen(in, "s", "hypervisor/vm/a", "connection", "inaccessible")...)
+		p.state(when(task)-1000, "hypervisor/vm/a", "fields", "blank")
+		p.state(when(task)-500, "hypervisor/vm/a", "fields", "shown")
+	}},
+	{"vm.console-frozen-while-off", "its console changes", func(p *tape) {
+		shots := p.seen(p.outage(powerOff), "e", "hypervisor/vm/a", "console", "taken")
+		shots[len(shots)-1]["a"].(map[string]any)["sha256"] = "another"
+	}},
+	{"vm.shown-again-at-once", "its fields stay blank", func(p *tape) {
+		forget(p.seen(p.after(powerOff), "s", "hypervisor/vm/a", "fields", "shown")...)
+	}},
 	// long-outage
+	{"esxi.apd-timeout-after-apdtimeout", "no timeout comes", func(p *tape) {
+		forget(p.seen(p.scenario(long), "e", host, "event", claim.APDTimeoutEvent)...)
+	}},
+	{"esxi.apd-timeout-after-apdtimeout", "the timeout comes at once", func(p *tape) {
+		start := p.seen(p.scenario(long), "e", host, "event", claim.APDStartEvent)[0]
+		placeAfter(p.seen(p.scenario(long), "e", host, "event", claim.APDTimeoutEvent)[0], when(start), 1, 1.01)
+	}},
+	{"esxi.recovery-logged-within-seconds", "nothing is logged of the recovery", func(p *tape) {
+		for _, typ := range claim.RecoveryEvents {
+			forget(p.seen(span{p.outage(long).to, p.scenario(long).to}, "e", host, "event", typ)...)
+		}
+	}},
+	{"host.stays-up", "the host is disconnected for a while", func(p *tape) {
+		p.state(p.outage(long).to-5000, host, "connection", "notResponding")
+		p.state(p.outage(long).to-4000, host, "connection", "connected")
+	}},
+	{"host.stays-up", "the host is booted", func(p *tape) { p.state(p.outage(long).to-5000, host, "boot", "another") }},
+	{"host.leaves-vms-alone", "a machine is moved", func(p *tape) { p.state(p.outage(long).to-5000, "hypervisor/vm/a", "host", "esxi-2") }},
+	{"host.leaves-vms-alone", "the host's log says that a machine is reset", func(p *tape) {
+		p.event(p.outage(long).to-5000, "hypervisor/vm/b", "event", "VmResettingEvent", "b on esxi is reset")
+	}},
 	{"guest.linux.commands-hang", "a command is answered in the outage", func(p *tape) {
 		p.state(p.outage(long).from+15_000, "guest/a", "shell.external", "answers")
 	}},
@@ -180,9 +266,9 @@ var saboteurs = []saboteur{
 	{"host.leaves-vms-alone", "a machine is switched off", func(p *tape) {
 		p.state(p.outage(long).to-5000, "hypervisor/vm/a", "power", "off")
 	}},
-	{"host.leaves-vms-alone", "a machine is stopped", func(p *tape) { p.event(p.outage(long).to-5000, "hypervisor/vm/b", "qemu", "stop", "{}") }},
-	{"host.leaves-vms-alone", "a machine is reset", func(p *tape) { p.event(p.outage(long).to-5000, "hypervisor/vm/a", "qemu", "reset", "{}") }},
-	{"host.leaves-vms-alone", "a machine is shut down", func(p *tape) { p.event(p.outage(long).to-5000, "hypervisor/vm/a", "qemu", "shutdown", "{}") }},
+	{"host.leaves-vms-alone", "a machine is stopped", func(p *tape) { p.event(p.outage(long).to-5000, "hypervisor/box/b", "qemu", "stop", "{}") }},
+	{"host.leaves-vms-alone", "a machine is reset", func(p *tape) { p.event(p.outage(long).to-5000, "hypervisor/box/a", "qemu", "reset", "{}") }},
+	{"host.leaves-vms-alone", "a machine is shut down", func(p *tape) { p.event(p.outage(long).to-5000, "hypervisor/box/a", "qemu", "shutdown", "{}") }},
 	{"host.leaves-vms-alone", "a processor stands still", func(p *tape) {
 		p.state(p.outage(long).to-5000, "guest/b", "alive", "silent")
 		p.state(p.outage(long).to-500, "guest/b", "alive", "beating")
@@ -192,8 +278,8 @@ var saboteurs = []saboteur{
 		p.state(p.outage(long).to-500, "hypervisor/esxi", "manageable", "yes")
 	}},
 	{"host.stays-up", "a machine's monitor hangs when the storage comes back", func(p *tape) {
-		p.state(p.after(long).from+500, "hypervisor/vm/b", "monitor", "stalled")
-		p.state(p.after(long).from+9000, "hypervisor/vm/b", "monitor", "answers")
+		p.state(p.after(long).from+500, "hypervisor/box/b", "monitor", "stalled")
+		p.state(p.after(long).from+9000, "hypervisor/box/b", "monitor", "answers")
 	}},
 	// repeated
 	{"host.recovery-within-seconds", "after the last outage a disk is back late", func(p *tape) {
@@ -210,7 +296,7 @@ var saboteurs = []saboteur{
 		p.seen(p.scenario(soak), "e", "target/nas", "image", "clean")[0]["type"] = "damaged"
 	}},
 	{"host.abort-does-not-freeze", "a machine waits for an aborted command", func(p *tape) {
-		p.seen(p.outage(soak), "b", "hypervisor/vm/b", "monitor", "")[0]["max"] = 2.5
+		p.seen(p.outage(soak), "b", "hypervisor/box/b", "monitor", "")[0]["max"] = 2.5
 	}},
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
+	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
 	"github.com/allpathsdown/allpathsdown/suites/claim"
 )
 
@@ -54,8 +55,38 @@ func load(t testing.TB) *tape {
 		p.lines[i] = copied(l)
 	}
 	p.again(repeated, soak)
+	p.again(brief, hostDown)
+	p.takeDown()
 	return p
 }
+
+// takeDown makes the tape's last scenario one in which the host went down: it could not be managed meanwhile, it was booted anew,
+// and its machines were off until it had been. No box has a host that could.
+func (p *tape) takeDown() {
+	p.Helper()
+	in := p.scenario(hostDown)
+	for _, l := range p.kind("fault") {
+		if at := when(l); at >= in.from && at <= in.to {
+			l["type"] = string(drivers.HostCrash)
+		}
+	}
+	f := p.fault(hostDown)
+	p.state(when(f.active)-1, host, "manageable", "no")
+	p.state(when(f.active)+1, host, "boot", "booted anew")
+	p.state(when(f.end)-1, host, "manageable", "yes")
+	for _, vm := range vms {
+		p.state(when(f.active)+2, vm, "power", "off")
+		p.state(when(f.end), vm, "power", "on")
+	}
+}
+
+// The lanes of the baseline's host and machines, as vSphere shows them.
+const host = "hypervisor/esxi"
+
+var vms = []string{"hypervisor/vm/a", "hypervisor/vm/b"}
+
+// scenarios are all that the tape has.
+func scenarios() []scenario.Spec { return append(scenario.Catalogue(), scenario.HostDown) }
 
 // copied returns a line that can be spoilt without the other.
 func copied(l line) line {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/conformance"
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 	"github.com/allpathsdown/allpathsdown/drivers/localproc"
 	"github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy"
@@ -108,8 +109,12 @@ func (c Config) pid(t *testing.T) int {
 
 func TestConformance(t *testing.T) {
 	c := running(t)
+	control := running(t)
+	probe := func(c Config) func(context.Context) error {
+		return func(ctx context.Context) error { return iscsi.Probe(ctx, c.Portal, "iqn.2026-11.x:kit", c.Target, 1) }
+	}
 	conformance.Run(t, func(*testing.T) (drivers.Driver, drivers.Clock) { return open(c) }, conformance.Options{
-		State: c.look, LUN: 1,
+		State: c.look, LUN: 1, Wire: probe(c), Control: probe(control),
 		Hang: func() func() {
 			pid := c.pid(t)
 			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {

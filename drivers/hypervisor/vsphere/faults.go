@@ -126,7 +126,7 @@ func (d *Driver) operator(err error) error {
 	var rights *types.NoPermission
 	switch _, denied := fault.As(err, &rights); {
 	case fault.Is(err, &types.InvalidLogin{}):
-		return say("user or password is wrong for "+d.api.user+" at "+at, "Check user, and password_file or GOVC_PASSWORD; an ESXi locks an account for 15 minutes after five failures")
+		return say("user or password is wrong for "+d.api.user+" at "+at, "Check user, and password_file or GOVC_PASSWORD; an ESXi locks an account for a while after a few failures (Security.AccountLockFailures)")
 	case denied && rights.PrivilegeId != "":
 		return say("the account "+d.api.user+" lacks the privilege "+rights.PrivilegeId, "Give its role that privilege on host, datastore and machines")
 	case notAuthenticated(err):

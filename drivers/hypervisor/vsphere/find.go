@@ -23,12 +23,9 @@ type entity struct {
 // inventory is the tree of all things that matter here.
 type inventory map[ref]entity
 
-// kinds are the managed objects that make up inventory paths, and those that are looked for.
-var kinds = []string{"Folder", "Datacenter", "ComputeResource", "ClusterComputeResource", "HostSystem", "StoragePod", "Datastore", "VirtualApp", "VirtualMachine"}
-
 // takeInventory reads the whole tree in one call.
 func takeInventory(ctx context.Context, v *visit) (inventory, error) {
-	cv, err := view.NewManager(v.Client).CreateContainerView(ctx, v.ServiceContent.RootFolder, kinds, true)
+	cv, err := view.NewManager(v.Client).CreateContainerView(ctx, v.ServiceContent.RootFolder, nil, true)
 	if err != nil {
 		return nil, fmt.Errorf("listing the inventory: %w", err)
 	}

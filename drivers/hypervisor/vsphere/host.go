@@ -21,7 +21,7 @@ const (
 
 // bootJitter is by how much a host's own account of when it booted may vary without a boot: it may be reckoned from its
 // uptime and a clock that is being set. No host is back sooner.
-const bootJitter = 10 * time.Second
+const bootJitter = time.Second
 
 // hostWatch looks at the host.
 type hostWatch struct {

@@ -24,7 +24,7 @@ var logKeys = []string{"vmkernel", "hostd", "vobd"}
 var aboutStorage = regexp.MustCompile(`\bAPD\b|APD_|[iI](?i:scsi).*\b(?:OFFLINE|ONLINE)\b|ScsiDeviceIO|\bNMP\b|\bHBX\b|StorageApdHandler|Lost access|(?i:\blink(?:state)?\b.*\b(?:up|down|flapping)\b)|All Paths Down`)
 
 const (
-	logLines  = 500 // at once; a vCenter gives no more
+	logLines  = 500 // at once; a vCenter gives no more, an ESXi 1,000 (govmomi v0.54.1, object/diagnostic_log.go)
 	perMinute = 200 // lines told of one log
 	restLog   = time.Minute
 )

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	shellBound = 60 * time.Second // restarting hostd takes some tens of seconds on a slow host
+	shellBound = 60 * time.Second // restarting hostd waits for the old one to end
 	crashBound = 15 * time.Second // a host that crashes does not answer
 )
 

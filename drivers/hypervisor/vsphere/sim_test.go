@@ -4,20 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sort"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	. "github.com/onsi/gomega"
 	"github.com/vmware/govmomi/event"
 	"github.com/vmware/govmomi/find"
 	"github.com/vmware/govmomi/object"
@@ -245,182 +241,6 @@ func (s *sim) fill(n int) {
 	for i := range n {
 		s.vms = append(s.vms, fmt.Sprintf("vm%04d", i))
 	}
-}
-
-// wire is the way to the server: it can swallow all answers, or refuse connections.
-type wire struct {
-	mu     sync.Mutex
-	gate   chan struct{} // closed: answers pass
-	hung   bool
-	broken bool
-	conns  map[net.Conn]bool
-}
-
-func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	w.mu.Lock()
-	broken := w.broken
-	w.mu.Unlock()
-	if broken {
-		return nil, &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
-	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.conns == nil {
-		w.conns = map[net.Conn]bool{}
-	}
-	w.conns[c] = true
-	return &wireConn{Conn: c, w: w, closed: make(chan struct{})}, nil
-}
-
-// hang swallows what the server says from now on, until release is called.
-func (w *wire) hang() (release func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.hung, w.gate = true, make(chan struct{})
-	return sync.OnceFunc(func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.hung = false
-		close(w.gate)
-	})
-}
-
-// cut closes all connections and refuses new ones, until mend is called.
-func (w *wire) cut() (mend func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.broken = true
-	for c := range w.conns {
-		c.Close()
-	}
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.broken = false
-	}
-}
-
-type wireConn struct {
-	net.Conn
-	w      *wire
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (c *wireConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.w.mu.Lock()
-	gate, hung := c.w.gate, c.w.hung
-	c.w.mu.Unlock()
-	if hung {
-		select {
-		case <-gate:
-		case <-c.closed:
-			return 0, net.ErrClosed
-		}
-	}
-	return n, err
-}
-
-func (c *wireConn) Close() error {
-	c.once.Do(func() {
-		close(c.closed)
-		c.w.mu.Lock()
-		delete(c.w.conns, c.Conn)
-		c.w.mu.Unlock()
-	})
-	return c.Conn.Close()
-}
-
-// seen collects observations.
-type seen struct {
-	mu   sync.Mutex
-	all  []drivers.Observation
-	stop func()
-}
-
-func observe(t testing.TB, d *Driver) *seen {
-	t.Helper()
-	s := &seen{}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() {
-		done <- d.Observe(ctx, func(o drivers.Observation) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.all = append(s.all, o)
-		})
-	}()
-	s.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("observing: %v", err)
-		}
-	})
-	t.Cleanup(s.stop)
-	return s
-}
-
-// find returns the observations of a kind and topic, on that lane.
-func (s *seen) find(lane drivers.Lane, kind drivers.Kind, topic string) []drivers.Observation {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []drivers.Observation
-	for _, o := range s.all {
-		if o.Lane == lane && o.Kind == kind && o.Topic == topic {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
-// events returns the values of the events of a topic.
-func (s *seen) events(lane drivers.Lane, topic string) []string {
-	var out []string
-	for _, o := range s.find(lane, drivers.Event, topic) {
-		out = append(out, o.Value)
-	}
-	return out
-}
-
-// event returns the first event of that value.
-func (s *seen) event(lane drivers.Lane, topic, value string) (drivers.Observation, error) {
-	for _, o := range s.find(lane, drivers.Event, topic) {
-		if o.Value == value {
-			return o, nil
-		}
-	}
-	return drivers.Observation{}, errors.New("no such event")
-}
-
-// values is the states of a topic, each only when it differs from the one before.
-func (s *seen) values(lane drivers.Lane, topic string) []string {
-	var out []string
-	for _, o := range s.find(lane, drivers.State, topic) {
-		if len(out) == 0 || out[len(out)-1] != o.Value {
-			out = append(out, o.Value)
-		}
-	}
-	return out
-}
-
-// becomes waits until the states of a topic are these.
-func (s *seen) becomes(t testing.TB, lane drivers.Lane, topic string, values ...string) {
-	t.Helper()
-	NewWithT(t).Eventually(func() []string { return s.values(lane, topic) }, "60s", "20ms").Should(Equal(values), topic)
-}
-
-// happens waits for an event.
-func (s *seen) happens(t testing.TB, lane drivers.Lane, topic, value string) drivers.Observation {
-	t.Helper()
-	var o drivers.Observation
-	NewWithT(t).Eventually(func() (err error) { o, err = s.event(lane, topic, value); return err }, "60s", "20ms").Should(Succeed(), value)
-	return o
 }
 
 // power is a machine's power state by the simulator.

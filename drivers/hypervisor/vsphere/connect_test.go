@@ -16,6 +16,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/conformance"
+	"github.com/allpathsdown/allpathsdown/drivers/sshell"
 )
 
 func TestConformance(t *testing.T) {
@@ -38,8 +39,8 @@ func TestPowersOfTheRegisteredType(t *testing.T) {
 	}
 	g.Expect(drivers.Has(reg.Type, drivers.CanBlackhole)).To(BeFalse())
 	g.Expect(reg.Lacks(Config{})).To(HaveLen(3))
-	g.Expect(reg.Lacks(Config{SSH: &SSH{}})).To(HaveKeyWithValue(drivers.CanCrashHost, "the lab file does not allow it: allow_host_crash"))
-	g.Expect(reg.Lacks(Config{StorageNIC: "vmnic1", SSH: &SSH{}, AllowHostCrash: true})).To(BeEmpty())
+	g.Expect(reg.Lacks(Config{SSH: &sshell.Config{}})).To(HaveKeyWithValue(drivers.CanCrashHost, "the lab file does not allow it: allow_host_crash"))
+	g.Expect(reg.Lacks(Config{StorageNIC: "vmnic1", SSH: &sshell.Config{}, AllowHostCrash: true})).To(BeEmpty())
 }
 
 // operatorSays checks that an error is for people, and what it tells them.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/sshell"
 )
 
 // hostShell is an SSH server that notes its commands. It answers each with a status, or cuts the connection.
@@ -108,7 +109,7 @@ func withShell(t *testing.T, h *hostShell, hostKey string, crash bool) func(*Con
 		t.Fatal(err)
 	}
 	return func(c *Config, e *drivers.Env) {
-		c.SSH, c.AllowHostCrash = &SSH{Address: "esx1:22", KeyFile: file, HostKey: hostKey}, crash
+		c.SSH, c.AllowHostCrash = &sshell.Config{Address: "esx1:22", KeyFile: file, HostKey: hostKey}, crash
 		api := e.Dial
 		e.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			if address == "esx1:22" {
@@ -183,7 +184,7 @@ func FuzzHostKey(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		k, err := parseHostKey(s)
+		k, err := sshell.ParseHostKey(s)
 		if (k == nil) == (err == nil) {
 			t.Errorf("%q: %v, %v", s, k, err)
 		}

@@ -44,6 +44,7 @@ import (
 	"github.com/vmware/govmomi/cli/esx"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/sshell"
 )
 
 // Name is what lab files call this driver.
@@ -51,25 +52,17 @@ const Name = "hypervisor/vsphere"
 
 // Config is what a lab file says of a host. There is no key for a password: it comes from a file or from GOVC_PASSWORD.
 type Config struct {
-	URL            string `yaml:"url" json:"url"`                           // https://host/sdk, or the host alone; GOVC_URL
-	User           string `yaml:"user" json:"user"`                         // GOVC_USERNAME, or the one in GOVC_URL
-	PasswordFile   string `yaml:"password_file" json:"password_file"`       // GOVC_PASSWORD, or the one in GOVC_URL
-	Thumbprint     string `yaml:"thumbprint" json:"thumbprint"`             // SHA-1 or SHA-256 of the certificate; GOVC_TLS_KNOWN_HOSTS
-	CAFile         string `yaml:"ca_file" json:"ca_file"`                   // PEM; GOVC_TLS_CA_CERTS
-	Datacenter     string `yaml:"datacenter" json:"datacenter"`             // where several have things of one name
-	Host           string `yaml:"host" json:"host"`                         // name or inventory path; not needed if there is one only
-	Datastore      string `yaml:"datastore" json:"datastore"`               // name or inventory path of the one under test
-	StorageNIC     string `yaml:"storage_nic" json:"storage_nic"`           // vmnicN that carries iSCSI alone: it can be taken down
-	SSH            *SSH   `yaml:"ssh" json:"ssh,omitempty"`                 // for what the API cannot do
-	AllowHostCrash bool   `yaml:"allow_host_crash" json:"allow_host_crash"` // consent to a purple screen
-}
-
-// SSH says how to log in to the host's shell.
-type SSH struct {
-	Address string `yaml:"address" json:"address"`   // host:port
-	User    string `yaml:"user" json:"user"`         // root when empty
-	KeyFile string `yaml:"key_file" json:"key_file"` // a private key without a passphrase
-	HostKey string `yaml:"host_key" json:"host_key"` // the host's public key, or its line of known_hosts
+	URL            string         `yaml:"url" json:"url"`                           // https://host/sdk, or the host alone; GOVC_URL
+	User           string         `yaml:"user" json:"user"`                         // GOVC_USERNAME, or the one in GOVC_URL
+	PasswordFile   string         `yaml:"password_file" json:"password_file"`       // GOVC_PASSWORD, or the one in GOVC_URL
+	Thumbprint     string         `yaml:"thumbprint" json:"thumbprint"`             // SHA-1 or SHA-256 of the certificate; GOVC_TLS_KNOWN_HOSTS
+	CAFile         string         `yaml:"ca_file" json:"ca_file"`                   // PEM; GOVC_TLS_CA_CERTS
+	Datacenter     string         `yaml:"datacenter" json:"datacenter"`             // where several have things of one name
+	Host           string         `yaml:"host" json:"host"`                         // name or inventory path; not needed if there is one only
+	Datastore      string         `yaml:"datastore" json:"datastore"`               // name or inventory path of the one under test
+	StorageNIC     string         `yaml:"storage_nic" json:"storage_nic"`           // vmnicN that carries iSCSI alone: it can be taken down
+	SSH            *sshell.Config `yaml:"ssh" json:"ssh,omitempty"`                 // for what the API cannot do
+	AllowHostCrash bool           `yaml:"allow_host_crash" json:"allow_host_crash"` // consent to a purple screen
 }
 
 func init() {
@@ -115,7 +108,7 @@ type Driver struct {
 	env   drivers.Env
 	cfg   Config
 	api   *api
-	shell *shell // nil without ssh
+	shell *sshell.Shell // nil without ssh
 	clock clockMap
 	cli   func(ctx context.Context, args ...string) ([]esx.Values, error) // esxcli
 
@@ -159,7 +152,7 @@ func open(env drivers.Env, cfg Config) (*Driver, error) {
 	d := &Driver{env: env, cfg: cfg, turn: make(chan struct{}, 1), api: newAPI(login, trust, env.Dial)}
 	d.cli = d.esxcli
 	if cfg.SSH != nil {
-		if d.shell, err = newShell(*cfg.SSH, env.Dial); err != nil {
+		if d.shell, err = sshell.New(*cfg.SSH, env.Dial); err != nil {
 			return nil, bad("ssh cannot be used", "Give address, key_file and host_key (the line that ssh-keyscan prints)", err)
 		}
 	}

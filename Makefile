@@ -3,7 +3,7 @@
 GO      ?= go
 PROFILE ?=
 LABELS  ?= !soak
-LAB     ?= hack/labs/qemu-pvscsi.yaml,hack/labs/qemu-virtio.yaml,hack/labs/esxi.yaml
+LAB     ?= hack/labs/esxi.yaml,hack/labs/qemu-pvscsi.yaml,hack/labs/qemu-virtio.yaml
 OUT     ?= out
 AGENT   := drivers/guest/agent/binary/bin/agent-linux-amd64
 

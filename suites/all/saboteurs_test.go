@@ -109,6 +109,7 @@ var saboteurs = []saboteur{
 	}},
 	{"esxi.host-down-takes-machines-along", "a machine lives on", func(p *tape) {
 		forget(p.seen(p.scenario(hostDown), "s", "hypervisor/vm/b", "power", "off")...)
+		forget(p.seen(p.scenario(hostDown), "s", "guest/b", "boot", "booted anew")...)
 	}},
 	// drop-out
 	{"guest.work-only-pauses", "no writer stops", func(p *tape) {
@@ -256,9 +257,10 @@ var saboteurs = []saboteur{
 		p.state(p.outage(long).from+1000, "guest/b", "ssh.held", "unresponsive")
 		p.state(p.outage(long).from+9000, "guest/b", "ssh.held", "connected")
 	}},
-	{"guest.own-timeout-decides", "both guests give up at the same time", func(p *tape) {
-		a := p.seen(p.outage(long), "e", "guest/a", "read-error", "")[0]
-		place(p.seen(p.outage(long), "e", "guest/b", "read-error", "")[0], when(a)-5, when(a))
+	{"guest.own-timeout-decides", "both kernels say that they waited as long", func(p *tape) { kernelWaited(p, "guest/b", "12") }},
+	{"guest.own-timeout-decides", "the guest with more patience gives up first, before its own time", func(p *tape) {
+		kernelWaited(p, "guest/a", "")
+		place(p.seen(p.outage(long), "e", "guest/b", "read-error", "")[0], p.outage(long).from+19_000, p.outage(long).from+19_100)
 	}},
 	{"guest.own-timeout-decides", "only the guest with more patience gives up", func(p *tape) {
 		forget(p.seen(p.outage(long), "e", "guest/a", "read-error", "")...)
@@ -298,6 +300,28 @@ var saboteurs = []saboteur{
 	{"host.abort-does-not-freeze", "a machine waits for an aborted command", func(p *tape) {
 		p.seen(p.outage(soak), "b", "hypervisor/box/b", "monitor", "")[0]["max"] = 2.5
 	}},
+}
+
+// kernelWaited changes what a guest's kernel says of how long it waited for the commands that it gave up; "" has it say nothing.
+func kernelWaited(p *tape, guest, seconds string) {
+	p.Helper()
+	found := false
+	for _, l := range p.seen(p.outage(long), "e", guest, "kmsg", "") {
+		why, _ := l["why"].(string)
+		before, _, ok := strings.Cut(why, "waited ")
+		if !ok {
+			continue
+		}
+		found = true
+		if seconds == "" {
+			forget(l)
+		} else {
+			l["why"] = before + "waited " + seconds + "s"
+		}
+	}
+	if !found {
+		p.Fatalf("the kernel of %s never said that it timed a command out", guest)
+	}
 }
 
 func init() {

@@ -78,6 +78,9 @@ func (p *tape) takeDown() {
 		p.state(when(f.active)+2, vm, "power", "off")
 		p.state(when(f.end), vm, "power", "on")
 	}
+	for _, g := range guests {
+		p.state(when(f.end), g, "boot", "booted anew")
+	}
 }
 
 // The lanes of the baseline's host and machines, as vSphere shows them.

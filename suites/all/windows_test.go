@@ -1,6 +1,7 @@
 package all_test
 
 import (
+	"fmt"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -132,20 +133,43 @@ func edges() []edge {
 		{c7, "not given up in 59.9 s", noGivingUp(59.9), record.Inconclusive},
 	})
 
-	// G3: b's first failed read comes later than a's by at least the difference of their timeouts.
+	// G3: b's kernel waited longer for a command than a's, 12 s, by at least the difference of their timeouts.
+	const g3 = "guest.own-timeout-decides"
+	add(exact(g3, "2 s at 2 s and 4 s", func(p *tape, v float64) { kernelWaited(p, "guest/b", fmt.Sprint(12+v)) }, 1, 2))
+	add(exact(g3, "5 s at 2 s and 7 s", func(p *tape, v float64) {
+		p.setting("guest/b", "scsi_timeout", "7")
+		kernelWaited(p, "guest/b", fmt.Sprint(12+v))
+	}, 4, 5))
+
+	// Where kernels do not say so, b's first failed read comes later than a's by as much; one that comes a little early decides
+	// nothing, one before b's own 6 timeouts refutes.
 	later := func(p *tape, lo, hi float64) {
+		kernelWaited(p, "guest/a", "")
 		a := p.seen(p.outage(long), "e", "guest/a", "read-error", "")[0]
 		place(a, when(a), when(a))
 		placeAfter(p.seen(p.outage(long), "e", "guest/b", "read-error", "")[0], when(a), lo, hi)
 	}
-	const g3 = "guest.own-timeout-decides"
-	add(around(g3, "2 s at 2 s and 4 s", later, [2]float64{1.7, 1.9}, [2]float64{2.1, 2.3}, [2]float64{1.9, 2.1}))
-	add(around(g3, "5 s at 2 s and 7 s", func(p *tape, lo, hi float64) {
-		p.setting("guest/b", "scsi_timeout", "7")
-		later(p, lo, hi)
-	}, [2]float64{4.7, 4.9}, [2]float64{5.1, 5.3}, [2]float64{4.9, 5.1}))
+	silent := func(lo, hi float64) func(p *tape) { return func(p *tape) { later(p, lo, hi) } }
+	add([]edge{
+		{g3, "without words, 2.1 s later", silent(2.1, 2.3), record.Confirmed},
+		{g3, "without words, 1.9 s later", silent(1.7, 1.9), record.Inconclusive},
+		{g3, "without words, across the edge", silent(1.9, 2.1), record.Inconclusive},
+	})
+	ownTime := func(lo, hi float64) func(p *tape) { // since the cut
+		return func(p *tape) {
+			kernelWaited(p, "guest/b", "")
+			sharp(p.fault(long))
+			placeAfter(p.seen(p.outage(long), "e", "guest/a", "read-error", "")[0], p.outage(long).from, 30, 30.1)
+			placeAfter(p.seen(p.outage(long), "e", "guest/b", "read-error", "")[0], p.outage(long).from, lo, hi)
+		}
+	}
+	add([]edge{
+		{g3, "b gives up 24.1 s after the cut", ownTime(23.9, 24.1), record.Inconclusive},
+		{g3, "b gives up 23.9 s after the cut", ownTime(23.7, 23.9), record.Refuted},
+	})
 	onlyA := func(lo, hi float64) func(p *tape) { // seconds between a's failure and the undo
 		return func(p *tape) {
+			kernelWaited(p, "guest/b", "")
 			sharp(p.fault(long))
 			a := p.seen(p.outage(long), "e", "guest/a", "read-error", "")[0]
 			place(a, p.outage(long).to-ms(hi), p.outage(long).to-ms(lo))

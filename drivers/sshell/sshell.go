@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
@@ -36,6 +37,9 @@ type Shell struct {
 
 // ErrHostKey says that the system showed another key than the configuration has.
 var ErrHostKey = errors.New("the system has another host key than the configuration says")
+
+// ErrLogin says that the system does not let this user in with this key.
+var ErrLogin = errors.New("the system does not accept the user with this key")
 
 // ErrCut says that the connection ended before the command had.
 var ErrCut = errors.New("the connection ended")
@@ -94,7 +98,7 @@ func (c Config) hostKey() (ssh.HostKeyCallback, []string, error) {
 	}
 	check := func(_ string, _ net.Addr, got ssh.PublicKey) error {
 		if !bytes.Equal(got.Marshal(), want.Marshal()) {
-			return fmt.Errorf("%w: it is %s", ErrHostKey, ssh.FingerprintSHA256(got))
+			return changed(got, want)
 		}
 		return nil
 	}
@@ -111,16 +115,27 @@ func knownKeys(file, address string) (ssh.HostKeyCallback, []string, error) {
 		return nil, nil, fmt.Errorf("known_hosts %s has no key for %s", file, address)
 	}
 	var algorithms []string
+	var want []ssh.PublicKey
 	for _, k := range listed.Want {
+		want = append(want, k.Key)
 		algorithms = append(algorithms, algorithmsOf(k.Key.Type())...)
 	}
 	check := func(host string, remote net.Addr, got ssh.PublicKey) error {
 		if err := known(host, remote, got); err != nil {
-			return fmt.Errorf("%w: it is %s", ErrHostKey, ssh.FingerprintSHA256(got))
+			return changed(got, want...)
 		}
 		return nil
 	}
 	return check, algorithms, nil
+}
+
+// changed is ErrHostKey with the fingerprints of the key that was shown and of those that were expected.
+func changed(got ssh.PublicKey, want ...ssh.PublicKey) error {
+	var known []string
+	for _, k := range want {
+		known = append(known, ssh.FingerprintSHA256(k))
+	}
+	return fmt.Errorf("%w: it shows %s and should show %s", ErrHostKey, ssh.FingerprintSHA256(got), strings.Join(known, " or "))
 }
 
 // noKey is a key that no system has.
@@ -179,15 +194,19 @@ func (s *Shell) Run(ctx context.Context, line string, in io.Reader) (string, err
 func (s *Shell) command(raw net.Conn, line string, in io.Reader) (string, error) {
 	conn, channels, requests, err := ssh.NewClientConn(raw, s.address, &s.config)
 	if err != nil {
+		if strings.Contains(err.Error(), "unable to authenticate") { // golang.org/x/crypto/ssh has no error value for it
+			err = fmt.Errorf("%w: %w", ErrLogin, err)
+		}
 		return "", fmt.Errorf("logging in: %w", err)
 	}
 	session, err := ssh.NewClient(conn, channels, requests).NewSession()
 	if err != nil {
 		return "", fmt.Errorf("opening a session: %w", err)
 	}
-	session.Stdin = in
-	b, err := session.CombinedOutput(line)
-	out := strings.TrimSpace(string(b))
+	said := &limited{}
+	session.Stdin, session.Stdout, session.Stderr = in, said, said
+	err = session.Run(line)
+	out := said.text()
 	var exit *ssh.ExitError
 	var missing *ssh.ExitMissingError
 	switch {
@@ -199,4 +218,26 @@ func (s *Shell) command(raw net.Conn, line string, in io.Reader) (string, error)
 		return out, ErrCut
 	}
 	return out, fmt.Errorf("running the command: %w", err)
+}
+
+// maxOutput bounds what is kept of a command's words, bytes: a system that never stops talking must not fill this machine.
+const maxOutput = 1 << 20
+
+// limited keeps the beginning of what a command says on its two outputs.
+type limited struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b = append(l.b, b[:min(len(b), maxOutput-len(l.b))]...)
+	return len(b), nil
+}
+
+func (l *limited) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.TrimSpace(string(l.b))
 }

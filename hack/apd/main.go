@@ -45,6 +45,7 @@ var commands = []command{
 	{"lab cut", "LAB [--kind K]", "break its storage by hand: service-stop (default), reset, blackhole, link-down", cmdLabCut},
 	{"lab stall", "LAB [--lun N] [--op read|write|any] [--count N] [--answer-abort]", "lose single commands by hand", cmdLabStall},
 	{"lab restore", "LAB", "mend what was broken by hand", cmdLabRestore},
+	{"proxy", "--listen HOST:PORT --target HOST:PORT [--control SOCKET]", "stand between real initiators and a real target until ^C, and break what the control socket says", cmdProxy},
 }
 
 // errRefuted and errNotRun carry an exit code, with nothing left to print.

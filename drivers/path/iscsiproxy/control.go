@@ -1,5 +1,7 @@
 package iscsiproxy
 
+// This file is the control socket, both ends of it.
+
 import (
 	"bufio"
 	"bytes"
@@ -26,7 +28,7 @@ type errorReply struct {
 
 // Serve answers the control protocol, HTTP with JSON, on a unix socket of mode 0600 until ctx ends:
 //
-//	POST   /v1/faults       {"kind":"stall","rule":{"lun":1}} gives the Fault
+//	POST   /v1/faults       {"kind":"stall","rule":{"lun":1}} gives the Fault; the rule has the Action's fields too
 //	DELETE /v1/faults/{id}  restores one; DELETE /v1/faults restores all
 //	GET    /v1/state        gives the State
 //	GET    /v1/events       gives Events from now on, one a line

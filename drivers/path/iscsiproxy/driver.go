@@ -1,5 +1,7 @@
 package iscsiproxy
 
+// This file is the driver of a path: what the harness may do to a proxy that runs elsewhere.
+
 import (
 	"context"
 	"errors"
@@ -63,8 +65,8 @@ func (d *Driver) state(ctx context.Context) (State, error) {
 	return d.c.State(ctx)
 }
 
-// Observe reports the path's faults: events "path" (fault, restore, link.down, link.up), and for lost commands the state
-// "lost" (yes, no) with an event "pdu" each.
+// Observe reports the path's faults: events "path" (fault, restore, link.down, link.up, and malformed, limit, leak), an
+// event "pdu" for each PDU that a fault has hit, by the names of Event.What, and for lost commands the state "lost" (yes, no).
 func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) error {
 	say := func(kind drivers.Kind, topic, value, text string, attrs map[string]string) {
 		now := d.env.Clock.Now()
@@ -80,9 +82,11 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 					lost = false
 					say(drivers.State, "lost", "no", "", nil)
 				}
-			case "lost", "abort", "discard":
+			case "malformed", "limit", "leak":
+				say(drivers.Event, "path", e.What, e.Detail, map[string]string{"initiator": e.Initiator})
+			default: // what a fault has hit; the rest is connections that come and go, which is not the path's doing
 				if e.Fault == "" {
-					return // a host that keeps trying while the target refuses: not the path's doing
+					return
 				}
 				say(drivers.Event, "pdu", e.What, e.Detail, map[string]string{"initiator": e.Initiator, "lun": strconv.Itoa(e.LUN),
 					"op": fmt.Sprintf("0x%02x", e.Op), "lba": strconv.FormatUint(e.LBA, 10), "bytes": strconv.Itoa(e.Bytes)})
@@ -118,7 +122,7 @@ func (d *Driver) BreakPath(ctx context.Context, kind drivers.FaultKind, j driver
 	if !ok {
 		return fmt.Errorf("this path cannot do %s", kind)
 	}
-	return d.inject(ctx, k, nil, j)
+	return d.Inject(ctx, k, nil, j)
 }
 
 // StallIO loses commands on their way to the target.
@@ -134,11 +138,12 @@ func (d *Driver) StallIO(ctx context.Context, s drivers.StallRule, j drivers.Jou
 	if s.LUN != 0 {
 		r.LUN = &s.LUN
 	}
-	return d.inject(ctx, k, r, j)
+	return d.Inject(ctx, k, r, j)
 }
 
-// inject journals which faults were there before, for the proxy names a new one only when it is made.
-func (d *Driver) inject(ctx context.Context, k Kind, r *Rule, j drivers.Journal) error {
+// Inject starts a fault of any kind; see Proxy.Inject. It journals which faults were there before, for the proxy names a
+// new one only when it is made.
+func (d *Driver) Inject(ctx context.Context, k Kind, r *Rule, j drivers.Journal) error {
 	s, err := d.state(ctx)
 	if err != nil {
 		return fmt.Errorf("asking the path for its state: %w", err)

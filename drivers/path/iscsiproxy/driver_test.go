@@ -307,3 +307,45 @@ func TestDriverTellsOfLostCommands(t *testing.T) {
 	cancel()
 	g.Eventually(done, "2s").Should(Receive(BeNil()))
 }
+
+// TestDriverInjectsEverything follows a fault that the contract has no power for: journalled, told of, and undone from data.
+func TestDriverInjectsEverything(t *testing.T) {
+	g := NewWithT(t)
+	r := up(t, nil, 1<<20, 1<<20)
+	socket := r.serve()
+	d, _ := openDriver(t, socket)
+	defer d.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan drivers.Observation, 100)
+	done := make(chan error, 1)
+	go func() { done <- d.Observe(ctx, func(o drivers.Observation) { seen <- o }) }()
+	s := r.session(nil)
+	var j journal
+	busy := &iscsiproxy.Rule{LUN: lun(1), Action: iscsiproxy.Action{Status: iscsi.StatusBusy}}
+	g.Eventually(func() bool { // Observe may not be connected yet
+		j = journal{}
+		g.Expect(d.(*iscsiproxy.Driver).Inject(ctx, iscsiproxy.Status, busy, j.note)).To(Succeed())
+		g.Expect(do(t, s, 1, iscsi.Read16, 0, 512, 0)).To(MatchError(ContainSubstring("status 0x08")))
+		for wait := time.After(50 * time.Millisecond); ; {
+			select {
+			case o := <-seen:
+				if o.Topic == "pdu" && o.Value == "status" && o.Attrs["lun"] == "1" {
+					return true
+				}
+			case <-wait:
+				g.Expect(d.Undo(ctx, j.us[0])).To(Equal(drivers.Undone))
+				return false
+			}
+		}
+	}, "5s", "1ms").Should(BeTrue())
+	g.Expect(j.us).To(HaveLen(1))
+	other, _ := openDriver(t, socket)
+	defer other.Close()
+	g.Expect(other.Undo(ctx, j.us[0])).To(Equal(drivers.Undone))
+	g.Expect(other.Undo(ctx, j.us[0])).To(Equal(drivers.NothingLeft))
+	g.Expect(do(t, s, 1, iscsi.Read16, 0, 512, 0)).To(Succeed())
+	j = journal{}
+	g.Expect(d.(*iscsiproxy.Driver).Inject(ctx, iscsiproxy.Status, nil, j.note)).NotTo(Succeed(), "a status needs a status")
+	cancel()
+	g.Eventually(done, "2s").Should(Receive(BeNil()))
+}

@@ -1,5 +1,7 @@
 package iscsiproxy
 
+// This file is the life of a fault: injected, counted, restored.
+
 import (
 	"fmt"
 	"net"
@@ -176,13 +178,12 @@ func (p *Proxy) Restore(id string) error {
 	f := p.faults[id]
 	delete(p.faults, id)
 	err := p.mend()
+	tell := func() {}
 	if f != nil {
-		p.over(f)
+		tell = p.over(f)
 	}
 	p.mu.Unlock()
-	if f != nil {
-		p.restored(f)
-	}
+	tell()
 	return err
 }
 
@@ -192,30 +193,38 @@ func (p *Proxy) RestoreAll() error {
 	old := p.faults
 	p.faults = make(map[string]*fault)
 	err := p.mend()
+	var tell []func()
 	for _, f := range old {
-		p.over(f)
+		tell = append(tell, p.over(f))
 	}
 	p.mu.Unlock()
-	for _, f := range old {
-		p.restored(f)
+	for _, t := range tell {
+		t()
 	}
 	return err
 }
 
-// over lets go what a fault that is out of force has held. p.mu is held.
-func (p *Proxy) over(f *fault) {
-	close(f.ended) // first: whoever holds something from here on sees it
+// over lets go what a fault that is out of force has held. p.mu is held; what is returned tells of it, without p.mu.
+func (p *Proxy) over(f *fault) (tell func()) {
+	close(f.ended) // first: whoever would hold something from here on sees it
+	gone := map[*pair][]iscsi.Header{}
 	for pr := range p.pairs {
-		pr.letGo(f)
+		if cmds := pr.letGo(f); len(cmds) > 0 {
+			gone[pr] = cmds
+		}
 	}
-}
-
-func (p *Proxy) restored(f *fault) {
-	what := "restore"
-	if f.Kind == LinkDown {
-		what = "link.up"
+	return func() {
+		for pr, cmds := range gone {
+			for i := range cmds {
+				pr.affected(f, "release", &cmds[i])
+			}
+		}
+		what := "restore"
+		if f.Kind == LinkDown {
+			what = "link.up"
+		}
+		p.emit(Event{What: what, Fault: f.ID, Kind: f.Kind})
 	}
-	p.emit(Event{What: what, Fault: f.ID, Kind: f.Kind})
 }
 
 // mend brings the path into line with the faults that are left. p.mu is held.
@@ -253,46 +262,4 @@ func (p *Proxy) State() State {
 		s.Faults = append(s.Faults, f.snapshot())
 	}
 	return s
-}
-
-// hit is the first active fault whose rule chooses this command, nil if none.
-func (p *Proxy) hit(h *iscsi.Header, initiator string) *fault {
-	for _, f := range *p.rules.Load() {
-		if f.Rule.matches(h, initiator) && !f.spares(h) && f.counts() {
-			return f
-		}
-	}
-	return nil
-}
-
-// spares tells whether a command gets through a UNIT ATTENTION: these three report none (SPC-5 section 5.14, SAM-5
-// section 5.14), and an initiator that met one there would be right to call the target broken. A rule with an Opcode
-// decides for itself.
-func (f *fault) spares(h *iscsi.Header) bool {
-	if len(f.sense) == 0 || f.Kind != Status || f.Rule.Opcode != nil {
-		return false
-	}
-	s, _ := iscsi.ParseSense(f.sense)
-	op := h.CDB()[0]
-	return s.Key == iscsi.SenseUnitAttention && (op == iscsi.Inquiry || op == iscsi.ReportLUNs || op == iscsi.RequestSense)
-}
-
-// counts counts a match and tells whether it is one from Nth to Nth+Count-1.
-func (f *fault) counts() bool {
-	n, nth := f.matched.Add(1), int64(max(1, f.Rule.Nth))
-	return n >= nth && (f.Rule.Count == 0 || n < nth+int64(f.Rule.Count))
-}
-
-// first is the first active fault of a set that fits and whose turn it is.
-func first(set *atomic.Pointer[[]*fault], fits func(*Rule) bool) *fault {
-	l := set.Load()
-	if l == nil {
-		return nil
-	}
-	for _, f := range *l {
-		if fits(f.Rule) && f.counts() {
-			return f
-		}
-	}
-	return nil
 }

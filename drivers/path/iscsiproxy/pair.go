@@ -1,21 +1,12 @@
 package iscsiproxy
 
+// This file is the life of one connection: from accept to the end of both directions.
+
 import (
-	"errors"
-	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
-)
-
-const (
-	bufSize   = 128 << 10 // between 64 KiB (best for small I/O) and 256 KiB (best for large reads), measured
-	stashSize = 64 << 20  // bytes that one direction keeps during a silence; with more the connection is reset after it
 )
 
 var past = time.Unix(1, 0) // a deadline that wakes whoever waits
@@ -33,37 +24,51 @@ type pair struct {
 
 	hdgst, ddgst atomic.Bool  // digests of the full feature phase
 	delta        atomic.Int32 // StatSNs taken from the initiator, less those added
-	tracking     atomic.Bool  // there has been a lost command
+	tracking     atomic.Bool  // something is remembered, or delta is not 0
+	full         atomic.Bool  // the login phase is over
+	lingers      atomic.Bool  // a fault makes the login slow
+	initiator    atomic.Pointer[string]
 
-	mu        sync.Mutex
-	initiator string
-	tasks     map[uint32]*lost
-	inject    []iscsi.Header // for the initiator, at the next PDU border; StatSN is set then
-}
-
-// half is one direction.
-type half struct {
-	pr       *pair
-	toTarget bool
-	src, dst net.Conn
-	buf      []byte
-	have     int  // bytes in buf
-	left     int  // bytes of the present PDU that are still to come
-	dropping bool // they are thrown away
-	alt      []byte
-	stash    []byte // bytes that wait for the silence to end
-	overflow bool
-	silences uint32 // how many silences were over when src was last seen to be there
-
-	nextStat, expCmd, maxCmd uint32        // last seen from the target
-	want                     iscsi.Digests // what the login has agreed on so far
+	mu     sync.Mutex
+	tasks  map[uint32]*task
+	held   map[*held]struct{}
+	inject []made // for the initiator, at the next PDU border
 }
 
 func newPair(p *Proxy, id int, c net.Conn) *pair {
-	pr := &pair{p: p, id: id, ready: make(chan struct{}), gone: make(chan struct{}), tasks: make(map[uint32]*lost)}
-	pr.up = half{pr: pr, toTarget: true, src: c, buf: make([]byte, bufSize)}
-	pr.down = half{pr: pr, dst: c, buf: make([]byte, bufSize)}
+	pr := &pair{p: p, id: id, ready: make(chan struct{}), gone: make(chan struct{}), tasks: make(map[uint32]*task)}
+	pr.up = half{pr: pr, toTarget: true, src: c, buf: *buffers.Get().(*[]byte)}
+	pr.down = half{pr: pr, dst: c, buf: *buffers.Get().(*[]byte)}
 	return pr
+}
+
+// buffers are used again: to clear 256 KiB for each of many short connections would cost more than they do.
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufSize); return &b }}
+
+// watch resets a connection whose login does not end. In a silence, or when it is slow by a fault, that is no wonder.
+func (pr *pair) watch(limit time.Duration) (stop func()) {
+	var t *time.Timer
+	var mu sync.Mutex
+	mu.Lock()
+	defer mu.Unlock()
+	t = time.AfterFunc(limit, func() {
+		select {
+		case <-pr.gone:
+			return
+		default:
+		}
+		if pr.full.Load() {
+			return
+		}
+		if pr.p.silent.Load() || pr.lingers.Load() {
+			mu.Lock()
+			t.Reset(limit)
+			mu.Unlock()
+			return
+		}
+		pr.limit("not logged in within %v", limit)
+	})
+	return func() { t.Stop() }
 }
 
 // run lives as long as the connection.
@@ -71,6 +76,7 @@ func (pr *pair) run() {
 	p := pr.p
 	var wg sync.WaitGroup
 	p.emit(Event{What: "connect", Conn: pr.id, Detail: pr.up.src.RemoteAddr().String()})
+	unwatch := pr.watch(p.cfg.LoginLimit)
 	wg.Go(pr.up.run)
 	if p.untilOpen(pr.gone) {
 		d := net.Dialer{Timeout: 30 * time.Second}
@@ -86,6 +92,7 @@ func (pr *pair) run() {
 				pr.up.dst, pr.down.src = t, t
 				close(pr.ready)
 				wg.Go(pr.down.run)
+				pr.kickDown() // for what is to be sent already
 				select {
 				case <-pr.gone: // shut came in between and may not have seen ready
 					reset(t)
@@ -104,16 +111,26 @@ func (pr *pair) run() {
 	}
 	wg.Wait()
 	pr.shut(false)
+	unwatch()
 	p.mu.Lock()
 	delete(p.pairs, pr)
 	p.mu.Unlock()
+	pr.mu.Lock()
+	pr.dropHeld(func(*held) bool { return true }) // and their timers
+	pr.mu.Unlock()
+	for _, h := range []*half{&pr.up, &pr.down} {
+		b := h.buf
+		h.buf = nil
+		buffers.Put(&b)
+	}
 	p.emit(Event{What: "disconnect", Conn: pr.id, Initiator: pr.name()})
 }
 
 func (pr *pair) name() string {
-	pr.mu.Lock()
-	defer pr.mu.Unlock()
-	return pr.initiator
+	if n := pr.initiator.Load(); n != nil {
+		return *n
+	}
+	return ""
 }
 
 func (pr *pair) isReady() bool {
@@ -153,158 +170,4 @@ func (pr *pair) kickReads() {
 	if pr.isReady() {
 		_ = pr.up.dst.SetReadDeadline(past)
 	}
-}
-
-func (h *half) run() {
-	for {
-		n, err := h.src.Read(h.buf[h.have:])
-		woken := errors.Is(err, os.ErrDeadlineExceeded)
-		if woken {
-			_ = h.src.SetReadDeadline(time.Time{}) // before looking, so that no later kick is lost
-		}
-		h.have += n
-		if n > 0 || woken {
-			out, pos := h.scan()
-			werr := h.deliver(out)
-			h.have = copy(h.buf, h.buf[pos:h.have])
-			if werr != nil {
-				h.pr.shut(true)
-				return
-			}
-		}
-		if err != nil && !woken {
-			h.finish(err)
-			return
-		}
-	}
-}
-
-// deliver writes b, or keeps it while the path is silent or not yet connected.
-func (h *half) deliver(b []byte) error {
-	if len(h.stash) > 0 || h.overflow {
-		h.keep(b)
-		if b = h.stash; !h.mayFlush() {
-			return nil
-		}
-		if h.overflow {
-			return errors.New("more bytes than can be kept")
-		}
-		n, err := h.write(b)
-		h.stash = append(h.stash[:0], h.stash[n:]...)
-		if len(h.stash) == 0 && cap(h.stash) > bufSize {
-			h.stash = nil
-		}
-		return err
-	}
-	if len(b) == 0 {
-		return nil
-	}
-	n, err := h.write(b)
-	h.keep(b[n:])
-	return err
-}
-
-func (h *half) keep(b []byte) {
-	if h.overflow = h.overflow || len(h.stash)+len(b) > stashSize; h.overflow {
-		h.stash = nil
-		return
-	}
-	h.stash = append(h.stash, b...)
-}
-
-// mayFlush looks whether what was kept may go on. The sender may have closed just before the silence ended.
-func (h *half) mayFlush() bool {
-	return !h.pr.p.silent.Load() && h.pr.isReady() && established(h.src)
-}
-
-// outlived tells whether the sender is still there after every silence: bytes that it sent in one may only be read
-// when that is over, and are not to be delivered when it has closed in it.
-func (h *half) outlived() bool {
-	n := h.pr.p.silences.Load()
-	if n != h.silences && !established(h.src) {
-		return false
-	}
-	h.silences = n
-	return true
-}
-
-// write writes until all is out or the path falls silent; it returns how much is out.
-func (h *half) write(b []byte) (n int, err error) {
-	p := h.pr.p
-	if h.toTarget && !h.pr.isReady() {
-		return 0, nil
-	}
-	for n < len(b) {
-		p.gate.RLock()
-		if p.silent.Load() || !h.outlived() {
-			p.gate.RUnlock()
-			return n, nil
-		}
-		m, err := h.dst.Write(b[n:])
-		p.gate.RUnlock()
-		n += m
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			_ = h.dst.SetWriteDeadline(time.Time{})
-		} else if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-// finish is the end of src. In a silence its bytes are thrown away, and the other side learns of it when the
-// silence ends.
-func (h *half) finish(err error) {
-	pr, p := h.pr, h.pr.p
-	if p.silent.Load() || len(h.stash) > 0 || h.overflow {
-		if n := len(h.stash) + h.have; n > 0 {
-			h.discarded(n)
-		}
-		h.stash = nil
-		p.untilOpen(pr.gone)
-		pr.shut(true)
-		return
-	}
-	if err != io.EOF || !pr.isReady() {
-		pr.shut(true)
-		return
-	}
-	if t, ok := h.dst.(*net.TCPConn); ok {
-		_ = t.CloseWrite()
-	}
-	if pr.ended.Add(1) == 2 {
-		pr.shut(false)
-	}
-}
-
-func (h *half) discarded(n int) {
-	p := h.pr.p
-	p.mu.Lock()
-	for _, f := range p.faults {
-		if kinds[f.Kind].silent {
-			f.discarded.Add(int64(n))
-		}
-	}
-	p.mu.Unlock()
-	p.emit(Event{What: "discard", Conn: h.pr.id, Initiator: h.pr.name(), Bytes: n, Detail: map[bool]string{true: "from the initiator", false: "from the target"}[h.toTarget]})
-}
-
-// established tells whether the peer has sent neither FIN nor RST: the first byte of Linux's struct
-// tcp_info is the state, and 1 is TCP_ESTABLISHED.
-func established(c net.Conn) bool {
-	t, ok := c.(*net.TCPConn)
-	if !ok {
-		return true
-	}
-	rc, err := t.SyscallConn()
-	if err != nil {
-		return false
-	}
-	state := 0
-	if err := rc.Control(func(fd uintptr) {
-		state, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_INFO)
-	}); err != nil {
-		return false
-	}
-	return err == nil && state&0xff == 1
 }

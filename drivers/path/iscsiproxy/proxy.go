@@ -5,6 +5,9 @@
 // everything else on the same connection goes on. Every fault has an identity and can be undone at any time,
 // alone or with all others.
 //
+// What goes on is at most changed in place. Whatever the target shall not see is replaced by a TEST UNIT READY, and
+// StatSN is moved by what was taken out or put in, so that no sequence number is ever missing on either side.
+//
 // The proxy never makes data late: what an endpoint had sent when it closed its connection during a silence is
 // thrown away, because a write that arrives after its sender gave it up and repeated it elsewhere is
 // corruption that no real network of this kind causes.
@@ -48,9 +51,9 @@ type Proxy struct {
 	tasks    atomic.Pointer[[]*fault] // those that match task management; nil is none, as for the next two
 	nops     atomic.Pointer[[]*fault]
 	logins   atomic.Pointer[[]*fault]
-	silent   atomic.Bool              // no byte goes on
-	silences atomic.Uint32            // silences that are over, counted before silent is
-	gate     sync.RWMutex             // held for reading over every write of a forwarder
+	silent   atomic.Bool   // no byte goes on
+	silences atomic.Uint32 // silences that are over, counted before silent is
+	gate     sync.RWMutex  // held for reading over every write of a forwarder
 
 	mu      sync.Mutex
 	ln      net.Listener  // nil while connections are refused
@@ -190,6 +193,11 @@ func (p *Proxy) emit(e Event) {
 			p.skipped++ // State tells; a slow reader must not slow the path
 		}
 	}
+}
+
+// note tells of something on a connection that is no fault's doing.
+func (p *Proxy) note(pr *pair, what, format string, a ...any) {
+	p.emit(Event{What: what, Conn: pr.id, Initiator: pr.name(), Detail: fmt.Sprintf(format, a...)})
 }
 
 // Subscribe gives events from now on, through a channel of 1024 places that loses events when it is full.

@@ -182,37 +182,3 @@ func (a *Action) sense() ([]byte, error) {
 	}
 	return iscsi.Sense{Key: v[0], ASC: v[1], ASCQ: v[2]}.Fixed(), nil
 }
-
-// matches tells whether the rule chooses this SCSI Command.
-func (r *Rule) matches(h *iscsi.Header, initiator string) bool {
-	if r.LUN != nil && h.LUN().Number() != *r.LUN {
-		return false
-	}
-	if r.Initiator != "" && r.Initiator != initiator {
-		return false
-	}
-	op := h.CDB()[0]
-	if r.Opcode != nil && int(op) != *r.Opcode {
-		return false
-	}
-	class := iscsi.OpClass(op)
-	switch r.Class {
-	case "read", "write", "sync":
-		if class.String() != r.Class {
-			return false
-		}
-	case "io":
-		if class == iscsi.ClassOther {
-			return false
-		}
-	}
-	if r.FirstLBA == 0 && r.LastLBA == 0 {
-		return true
-	}
-	lba, n, ok := iscsi.Extent(h.CDB())
-	if !ok {
-		return false
-	}
-	last := lba + uint64(max(1, n)) - 1
-	return last >= r.FirstLBA && (r.LastLBA == 0 || lba <= r.LastLBA)
-}

@@ -1,5 +1,7 @@
 package iscsiproxy
 
+// This file finds the PDUs in a stream without waiting for whole ones: what goes on unchanged is never copied.
+
 import (
 	"encoding/binary"
 
@@ -19,6 +21,9 @@ const (
 // or put in, and how many bytes of buf are done with. An incomplete header stays for the next time.
 func (h *half) scan() (out []byte, pos int) {
 	in := h.buf[:h.have]
+	if h.blind {
+		return in, len(in)
+	}
 	run := 0 // start of the bytes that go on unchanged
 	h.alt = h.alt[:0]
 	cut := false
@@ -38,6 +43,10 @@ func (h *half) scan() (out []byte, pos int) {
 		}
 		if h.left > 0 {
 			n := min(h.left, len(in)-pos)
+			if h.mangle.on {
+				h.mangle.pass(in[pos : pos+n])
+				h.mangle.on = n < h.left
+			}
 			pos, h.left = pos+n, h.left-n
 			if h.dropping {
 				run = pos
@@ -49,7 +58,14 @@ func (h *half) scan() (out []byte, pos int) {
 		}
 		hdr := (*iscsi.Header)(in[pos : pos+iscsi.HeaderLen])
 		need, total := h.lengths(hdr)
-		if len(in)-pos < need {
+		known := h.known(hdr)
+		if known && len(in)-pos < need {
+			break
+		}
+		if !known || !h.intact(hdr, in[pos:pos+need]) {
+			h.blind = true // its lengths mean nothing, and so where the next one begins
+			h.pr.p.note(h.pr, "malformed", "%s: header %x", h.from(), hdr[:8])
+			pos = len(in)
 			break
 		}
 		unit, v := h.inspect(hdr, in[pos:pos+need])
@@ -82,7 +98,7 @@ func (h *half) lengths(hdr *iscsi.Header) (need, total int) {
 		}
 	}
 	switch hdr.Opcode() {
-	case iscsi.OpLoginReq, iscsi.OpLoginResp, iscsi.OpTextResp: // their text is read
+	case iscsi.OpLoginReq, iscsi.OpLoginResp, iscsi.OpTextResp, iscsi.OpSCSIResp: // their text, or sense, is read
 		if total <= len(h.buf) {
 			need = total
 		}
@@ -90,13 +106,40 @@ func (h *half) lengths(hdr *iscsi.Header) (need, total int) {
 	return need, total
 }
 
-// wire is a header with its digest, for a PDU without data.
-func (h *half) wire(dst []byte, hdr *iscsi.Header) []byte {
-	dst = append(dst, hdr[:]...)
-	if h.pr.hdgst.Load() {
-		dst = binary.LittleEndian.AppendUint32(dst, iscsi.Digest(hdr[:]))
+// known tells whether a header can be one: an operation code of the right side, and no reserved bit (RFC 7143 section
+// 11.2.1). Vendor specific ones are.
+func (h *half) known(hdr *iscsi.Header) bool {
+	op := hdr.Opcode()
+	switch {
+	case hdr[0]&0x80 != 0:
+		return false
+	case h.toTarget:
+		return op <= iscsi.OpLogout || op == iscsi.OpSNACK || op >= 0x1c && op <= 0x1e
 	}
-	return dst
+	return op >= iscsi.OpNopIn && op <= iscsi.OpLogoutResp || op == iscsi.OpR2T || op == iscsi.OpAsync || op >= 0x3c && op <= iscsi.OpReject
+}
+
+// intact checks the header digest: where it is wrong the length of the PDU may be too.
+func (h *half) intact(hdr *iscsi.Header, unit []byte) bool {
+	if !h.pr.hdgst.Load() {
+		return true
+	}
+	n := iscsi.HeaderLen + hdr.AHSLen()
+	return binary.LittleEndian.Uint32(unit[n:]) == iscsi.Digest(unit[:n])
+}
+
+// from says whose bytes this direction carries.
+func (h *half) from() string {
+	if h.toTarget {
+		return "from the initiator"
+	}
+	return "from the target"
+}
+
+// wire appends a PDU with the digests of the connection.
+func (h *half) wire(dst []byte, hdr *iscsi.Header, data []byte) []byte {
+	p := iscsi.PDU{Header: *hdr, Data: data}
+	return iscsi.AppendPDU(dst, &p, iscsi.Digests{Header: h.pr.hdgst.Load(), Data: h.pr.ddgst.Load()})
 }
 
 // redigest renews the header digest of a PDU that was changed in place; unit is its header, AHS, digest.
@@ -109,7 +152,15 @@ func (h *half) redigest(hdr *iscsi.Header, unit []byte) {
 
 func (h *half) inspect(hdr *iscsi.Header, unit []byte) (instead []byte, v verdict) {
 	if h.toTarget {
-		return h.request(hdr, unit)
+		instead, v = h.request(hdr, unit)
+	} else {
+		instead, v = h.answer(hdr, unit)
 	}
-	return h.answer(hdr, unit)
+	if len(h.notes) > 0 {
+		for i := range h.notes {
+			h.pr.affected(h.notes[i].f, h.notes[i].what, &h.notes[i].h)
+		}
+		h.notes = h.notes[:0]
+	}
+	return instead, v
 }

@@ -79,8 +79,12 @@ var defaults = timing{quick: 5 * time.Second, act: 125 * time.Second, stop: 150 
 // initiator is the name with which the driver looks at the portal.
 const initiator = "iqn.2026-11.io.github.allpathsdown:watch"
 
-// probeLimit bounds one login at the portal.
-const probeLimit = time.Second
+// How long a login at the portal may take: one that watches, and one that proves something. Some daemons sleep 1 s in each
+// login (istgt, measured).
+const (
+	watchLimit = 2 * time.Second
+	probeLimit = 3 * time.Second
+)
 
 // Driver is a NAS in a lab.
 type Driver struct {
@@ -153,7 +157,7 @@ func (d *Driver) Probe(ctx context.Context) error {
 	if err != nil {
 		return d.operator(err)
 	}
-	if w, err := d.wire(ctx); w != serving {
+	if w, err := d.wireFor(ctx, d.t.quick); w != serving {
 		return d.operator(d.notServed(svc, w, err))
 	}
 	return nil
@@ -169,8 +173,11 @@ const (
 )
 
 // wire logs in at the portal.
-func (d *Driver) wire(ctx context.Context) (wireState, error) {
-	pctx, cancel := context.WithTimeout(ctx, probeLimit)
+func (d *Driver) wire(ctx context.Context) (wireState, error) { return d.wireFor(ctx, probeLimit) }
+
+// wireFor does so within a limit.
+func (d *Driver) wireFor(ctx context.Context, limit time.Duration) (wireState, error) {
+	pctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := iscsi.Probe(pctx, d.portal, initiator, d.cfg.Target, d.cfg.LUN)
 	return wireOf(err), err

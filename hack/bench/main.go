@@ -1,0 +1,197 @@
+// Command bench compares the iSCSI proxy with what else could stand in its place: nothing (direct), a copy loop in C, one
+// in Go, toxiproxy and socat, all in front of the same target in the same run.
+//
+// Absolute figures of a shared machine mean little. Each round measures every way once, in random order, and what is
+// judged is the median of the rounds' ratios.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// goal is a ratio of rates that the proxy shall reach; one number a workload.
+type goal struct {
+	way, to string
+	least   [4]float64
+}
+
+var goals = []goal{
+	{ours, toxi, [4]float64{1.25, 1.5, 1.8, 1.4}},
+	{ours, cCopy, [4]float64{0.95, 0.9, 0.9, 0.9}},
+	{armed, ours, [4]float64{0.97, 0.97, 0.97, 0.97}},
+	{ours, goCopy, [4]float64{0.95, 0.95, 0.95, 0.95}},
+	{ours, direct, [4]float64{0.6, 0.5, 0.55, 0.55}},
+}
+
+// cpuGoal is how much of toxiproxy's processor time for one command ours may take: steadier than any rate on a machine
+// that is shared.
+var cpuGoal = [4]float64{0.75, 0.7, 0.55, 0.55}
+
+func main() {
+	rounds := flag.Int("rounds", 15, "how often every way is measured")
+	each := flag.Duration("each", 120*time.Millisecond, "how long one measurement lasts")
+	disk := flag.Bool("disk", false, "a target that keeps what is written (in memory), instead of one that does nothing")
+	asChild := flag.String("child", "", "")
+	to := flag.String("target", "", "")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := func() error {
+		if *asChild != "" {
+			return child(*asChild, *to)
+		}
+		return run(ctx, *rounds, *each, *disk)
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+// taken is all that was measured, by workload and way, one result a round.
+type taken [4]map[string][]result
+
+func run(ctx context.Context, rounds int, each time.Duration, disk bool) (err error) {
+	base := "/dev/shm"
+	if _, err := os.Stat(base); err != nil {
+		base = ""
+	}
+	dir, err := os.MkdirTemp(base, "bench")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	portal, stop, err := target(ctx, dir, disk)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	list, missing, err := ways(ctx, portal, dir)
+	defer func() {
+		for _, w := range list {
+			w.stop()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	for _, m := range missing {
+		fmt.Println("left out: " + m)
+	}
+	var got taken
+	for k := range works {
+		got[k] = map[string][]result{}
+	}
+	for range rounds {
+		for k := range works {
+			rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+			for _, w := range list {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				r, err := measure(ctx, w, works[k], each)
+				if err != nil {
+					return err
+				}
+				got[k][w.name] = append(got[k][w.name], r)
+			}
+		}
+	}
+	got.print()
+	return nil
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	if len(v) == 0 {
+		return 0
+	}
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+func rates(rs []result) []float64 {
+	var v []float64
+	for _, r := range rs {
+		v = append(v, r.rate)
+	}
+	return v
+}
+
+// ratio is the median, and the quartiles, of the rounds' ratios of two ways.
+func ratio(a, b []result) (low, mid, high float64) {
+	var v []float64
+	for i := range a {
+		v = append(v, a[i].rate/b[i].rate)
+	}
+	mid = median(v) // sorts
+	return v[len(v)/4], mid, v[len(v)*3/4]
+}
+
+// perOp is the processor time of a way for one command, over all rounds, in microseconds.
+func perOp(rs []result) float64 {
+	var cpu time.Duration
+	ops := 0
+	for _, r := range rs {
+		cpu += r.cpu
+		ops += r.ops
+	}
+	return float64(cpu.Microseconds()) / float64(ops)
+}
+
+func (got taken) print() {
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	order := []string{direct, ours, armed, goCopy, cCopy, toxi, socat}
+	for k, w := range works {
+		fmt.Fprintf(t, "\n%s\tcommands/s\tof direct\tmiddle half\tits CPU us/command\n", w.name)
+		for _, name := range order {
+			rs := got[k][name]
+			if len(rs) == 0 {
+				continue
+			}
+			low, mid, high := ratio(rs, got[k][direct])
+			cpu := "-"
+			if name != direct {
+				cpu = fmt.Sprintf("%.1f", perOp(rs))
+			}
+			fmt.Fprintf(t, "  %s\t%.0f\t%.2f\t%.2f-%.2f\t%s\n", name, median(rates(rs)), mid, low, high, cpu)
+		}
+	}
+	fmt.Fprintf(t, "\nratios to reach%s\n", strings.Repeat("\t", 1)+"depth 1\tdepth 32\t128K read\t128K write")
+	for _, g := range goals {
+		if len(got[0][g.way]) == 0 || len(got[0][g.to]) == 0 {
+			continue
+		}
+		fmt.Fprintf(t, "  %s : %s", g.way, g.to)
+		for k := range works {
+			_, mid, _ := ratio(got[k][g.way], got[k][g.to])
+			word := "ok"
+			if mid < g.least[k] {
+				word = "MISSED"
+			}
+			fmt.Fprintf(t, "\t%.2f (%.2f) %s", mid, g.least[k], word)
+		}
+		fmt.Fprintln(t)
+	}
+	if len(got[0][toxi]) > 0 {
+		fmt.Fprintf(t, "  CPU of %s : %s", ours, toxi)
+		for k := range works {
+			v := perOp(got[k][ours]) / perOp(got[k][toxi])
+			word := "ok"
+			if v > cpuGoal[k] {
+				word = "MISSED"
+			}
+			fmt.Fprintf(t, "\t%.2f (%.2f) %s", v, cpuGoal[k], word)
+		}
+		fmt.Fprintln(t)
+	}
+	_ = t.Flush()
+}

@@ -11,6 +11,30 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
 )
 
+// Kind is a kind of fault.
+type Kind string
+
+// The kinds. Those from Stall on take a Rule.
+const (
+	Cut       Kind = "cut"       // connections closed (FIN), new ones refused (RST)
+	Reset     Kind = "reset"     // connections reset (RST), new ones refused (RST)
+	Blackhole Kind = "blackhole" // silence: nothing goes on in either direction, connections stay
+	LinkDown  Kind = "link-down" // as Blackhole on the wire, reported as a link event
+	Stall     Kind = "stall"     // commands that match are lost, ABORT TASK for them is not answered
+	Swallow   Kind = "swallow"   // commands that match are lost, ABORT TASK for them is answered "function complete"
+)
+
+// Rule chooses SCSI commands. The zero Rule matches every one.
+type Rule struct {
+	LUN       *int   `json:"lun,omitempty"`       // nil: any
+	Class     string `json:"class,omitempty"`     // read, write, sync, io (those three), any; empty is any
+	FirstLBA  uint64 `json:"first_lba,omitempty"` // blocks; a command matches that touches FirstLBA to LastLBA
+	LastLBA   uint64 `json:"last_lba,omitempty"`  // 0: no upper end
+	Initiator string `json:"initiator,omitempty"` // InitiatorName of the login; empty: any
+	Nth       int    `json:"nth,omitempty"`       // the first of the matching commands that is hit; 0 is 1
+	Count     int    `json:"count,omitempty"`     // how many are hit from there; 0: no limit
+}
+
 // Fault is one active fault with its counters.
 type Fault struct {
 	ID          string    `json:"id"`
@@ -38,8 +62,6 @@ type State struct {
 type fault struct {
 	Fault // ID, Kind, Rule, Since
 	num   int
-	ended chan struct{} // closed when it is restored
-	sense []byte        // of its Action
 
 	conns, matched, pdus, discarded atomic.Int64
 }
@@ -48,6 +70,13 @@ func (f *fault) snapshot() Fault {
 	out := f.Fault
 	out.Connections, out.Matched, out.PDUs, out.Discarded = f.conns.Load(), f.matched.Load(), f.pdus.Load(), f.discarded.Load()
 	return out
+}
+
+// kinds is the table of what each kind does to the path as a whole.
+var kinds = map[Kind]struct{ refuse, silent, rule bool }{
+	Cut: {refuse: true}, Reset: {refuse: true},
+	Blackhole: {silent: true}, LinkDown: {silent: true},
+	Stall: {rule: true}, Swallow: {rule: true},
 }
 
 // Inject starts a fault and returns it with its ID. When it returns the fault is in force: no byte that it
@@ -65,8 +94,8 @@ func (p *Proxy) Inject(kind Kind, rule *Rule) (Fault, error) {
 	}
 	if rule != nil {
 		r := *rule
-		if err := r.check(kind); err != nil {
-			return Fault{}, err
+		if !slices.Contains([]string{"", "any", "io", "read", "write", "sync"}, r.Class) {
+			return Fault{}, fmt.Errorf("iscsiproxy: class %q is not one of read, write, sync, io, any", r.Class)
 		}
 		rule = &r
 	}
@@ -76,10 +105,7 @@ func (p *Proxy) Inject(kind Kind, rule *Rule) (Fault, error) {
 		return Fault{}, net.ErrClosed
 	}
 	p.nFault++
-	f := &fault{Fault: Fault{ID: strconv.Itoa(p.nFault), Kind: kind, Rule: rule, Since: time.Now()}, num: p.nFault, ended: make(chan struct{})}
-	if rule != nil {
-		f.sense, _ = rule.sense()
-	}
+	f := &fault{Fault: Fault{ID: strconv.Itoa(p.nFault), Kind: kind, Rule: rule, Since: time.Now()}, num: p.nFault}
 	p.faults[f.ID] = f
 	p.publish()
 	if !k.rule {
@@ -90,8 +116,6 @@ func (p *Proxy) Inject(kind Kind, rule *Rule) (Fault, error) {
 			_ = p.ln.Close() // first: nobody may come in again while the others go
 			p.ln = nil
 		}
-	}
-	if kind == Cut || kind == Reset {
 		for pr := range p.pairs {
 			pr.shut(kind == Reset)
 		}
@@ -100,10 +124,6 @@ func (p *Proxy) Inject(kind Kind, rule *Rule) (Fault, error) {
 		for pr := range p.pairs {
 			pr.kickWrites()
 		}
-	}
-	var told []*pair
-	if kind == Async {
-		told = p.tell(f)
 	}
 	p.mu.Unlock()
 	if k.silent {
@@ -116,26 +136,21 @@ func (p *Proxy) Inject(kind Kind, rule *Rule) (Fault, error) {
 		what = "link.down"
 	}
 	p.emit(Event{What: what, Fault: f.ID, Kind: kind})
-	for _, pr := range told {
-		pr.told(f, "async", "")
-	}
 	return f.snapshot(), nil
 }
 
 // publish makes the set of faults known to the forwarders. p.mu is held.
 func (p *Proxy) publish() {
-	sets := map[place][]*fault{}
+	var rules []*fault
 	silent := false
 	for _, f := range p.faults {
-		at := kinds[f.Kind].at
-		sets[at] = append(sets[at], f)
+		if kinds[f.Kind].rule {
+			rules = append(rules, f)
+		}
 		silent = silent || kinds[f.Kind].silent
 	}
-	for at, to := range map[place]*atomic.Pointer[[]*fault]{onCommand: &p.rules, onTask: &p.tasks, onNop: &p.nops, onLogin: &p.logins} {
-		set := sets[at]
-		slices.SortFunc(set, func(a, b *fault) int { return a.num - b.num })
-		to.Store(&set)
-	}
+	slices.SortFunc(rules, func(a, b *fault) int { return a.num - b.num })
+	p.rules.Store(&rules)
 	if p.silent.Load() && !silent {
 		p.silences.Add(1)
 	}
@@ -176,9 +191,6 @@ func (p *Proxy) Restore(id string) error {
 	f := p.faults[id]
 	delete(p.faults, id)
 	err := p.mend()
-	if f != nil {
-		p.over(f)
-	}
 	p.mu.Unlock()
 	if f != nil {
 		p.restored(f)
@@ -192,22 +204,11 @@ func (p *Proxy) RestoreAll() error {
 	old := p.faults
 	p.faults = make(map[string]*fault)
 	err := p.mend()
-	for _, f := range old {
-		p.over(f)
-	}
 	p.mu.Unlock()
 	for _, f := range old {
 		p.restored(f)
 	}
 	return err
-}
-
-// over lets go what a fault that is out of force has held. p.mu is held.
-func (p *Proxy) over(f *fault) {
-	close(f.ended) // first: whoever holds something from here on sees it
-	for pr := range p.pairs {
-		pr.letGo(f)
-	}
 }
 
 func (p *Proxy) restored(f *fault) {
@@ -258,41 +259,41 @@ func (p *Proxy) State() State {
 // hit is the first active fault whose rule chooses this command, nil if none.
 func (p *Proxy) hit(h *iscsi.Header, initiator string) *fault {
 	for _, f := range *p.rules.Load() {
-		if f.Rule.matches(h, initiator) && !f.spares(h) && f.counts() {
-			return f
+		if f.Rule.matches(h, initiator) {
+			n, nth := f.matched.Add(1), int64(max(1, f.Rule.Nth))
+			if n >= nth && (f.Rule.Count == 0 || n < nth+int64(f.Rule.Count)) {
+				return f
+			}
 		}
 	}
 	return nil
 }
 
-// spares tells whether a command gets through a UNIT ATTENTION: these three report none (SPC-5 section 5.14, SAM-5
-// section 5.14), and an initiator that met one there would be right to call the target broken. A rule with an Opcode
-// decides for itself.
-func (f *fault) spares(h *iscsi.Header) bool {
-	if len(f.sense) == 0 || f.Kind != Status || f.Rule.Opcode != nil {
+func (r *Rule) matches(h *iscsi.Header, initiator string) bool {
+	if r.LUN != nil && h.LUN().Number() != *r.LUN {
 		return false
 	}
-	s, _ := iscsi.ParseSense(f.sense)
-	op := h.CDB()[0]
-	return s.Key == iscsi.SenseUnitAttention && (op == iscsi.Inquiry || op == iscsi.ReportLUNs || op == iscsi.RequestSense)
-}
-
-// counts counts a match and tells whether it is one from Nth to Nth+Count-1.
-func (f *fault) counts() bool {
-	n, nth := f.matched.Add(1), int64(max(1, f.Rule.Nth))
-	return n >= nth && (f.Rule.Count == 0 || n < nth+int64(f.Rule.Count))
-}
-
-// first is the first active fault of a set that fits and whose turn it is.
-func first(set *atomic.Pointer[[]*fault], fits func(*Rule) bool) *fault {
-	l := set.Load()
-	if l == nil {
-		return nil
+	if r.Initiator != "" && r.Initiator != initiator {
+		return false
 	}
-	for _, f := range *l {
-		if fits(f.Rule) && f.counts() {
-			return f
+	class := iscsi.OpClass(h.CDB()[0])
+	switch r.Class {
+	case "read", "write", "sync":
+		if class.String() != r.Class {
+			return false
+		}
+	case "io":
+		if class == iscsi.ClassOther {
+			return false
 		}
 	}
-	return nil
+	if r.FirstLBA == 0 && r.LastLBA == 0 {
+		return true
+	}
+	lba, n, ok := iscsi.Extent(h.CDB())
+	if !ok {
+		return false
+	}
+	last := lba + uint64(max(1, n)) - 1
+	return last >= r.FirstLBA && (r.LastLBA == 0 || lba <= r.LastLBA)
 }

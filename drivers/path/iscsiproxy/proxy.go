@@ -26,14 +26,6 @@ type Config struct {
 	Target  string // host:port of the target portal
 	Log     func(format string, args ...any)
 	OnEvent func(Event) // called where the event happens; must not block
-
-	// Advertise is the host:port that stands for the target's own address in answers to SendTargets and in
-	// redirections; empty is the address that the initiator has connected to.
-	Advertise string
-	// Also lists more host:port of the same target that are replaced by it; "*" is all of them.
-	Also []string
-	// LoginLimit is how long a connection may take to log in before it is reset, silences apart; 0 is 5 minutes.
-	LoginLimit time.Duration
 }
 
 // Proxy is a running path. All methods may be called from many goroutines.
@@ -45,9 +37,6 @@ type Proxy struct {
 	end  context.CancelFunc
 
 	rules    atomic.Pointer[[]*fault] // active faults that match commands
-	tasks    atomic.Pointer[[]*fault] // those that match task management; nil is none, as for the next two
-	nops     atomic.Pointer[[]*fault]
-	logins   atomic.Pointer[[]*fault]
 	silent   atomic.Bool              // no byte goes on
 	silences atomic.Uint32            // silences that are over, counted before silent is
 	gate     sync.RWMutex             // held for reading over every write of a forwarder
@@ -72,9 +61,6 @@ func Listen(cfg Config) (*Proxy, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
-	}
-	if cfg.LoginLimit == 0 {
-		cfg.LoginLimit = 5 * time.Minute
 	}
 	p := &Proxy{cfg: cfg, addr: ln.Addr().String(), ln: ln, opened: make(chan struct{}),
 		pairs: make(map[*pair]struct{}), faults: make(map[string]*fault), subs: make(map[chan Event]struct{})}
@@ -145,23 +131,10 @@ func (p *Proxy) untilOpen(gone <-chan struct{}) bool {
 	return false
 }
 
-// Event is something that happened on the path. Fields that do not apply are zero. What is one of
-//
-//	connect, disconnect                a connection of an initiator has come or gone
-//	fault, restore                     a fault is in force, or no longer
-//	link.down, link.up                 the same of LinkDown
-//	lost, status, ack-lost             a command was hit by a fault of that sort
-//	hold, release                      an answer or R2T is held, or goes on
-//	corrupt, drop, tmf, nop, login     a PDU, connection or login was hit by a fault of that sort
-//	async                              an Asynchronous Message was sent
-//	abort                              ABORT TASK of a command that never reached the target
-//	discard                            bytes were thrown away because their sender had closed
-//	malformed                          what came is not iSCSI: it goes on unread from here
-//	limit                              a connection was reset because it would have cost too much
-//	leak                               an address of the target that leads past the proxy went to an initiator
+// Event is something that happened on the path. Fields that do not apply are zero.
 type Event struct {
 	At        time.Time `json:"at"`
-	What      string    `json:"what"` // see below
+	What      string    `json:"what"` // connect, disconnect, fault, restore, link.down, link.up, lost, abort, discard
 	Fault     string    `json:"fault,omitempty"`
 	Kind      Kind      `json:"kind,omitempty"`
 	Conn      int       `json:"conn,omitempty"` // number of the connection, from 1

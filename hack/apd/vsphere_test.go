@@ -73,8 +73,8 @@ func TestDoctorOfAHost(t *testing.T) {
 	file := hostFile(t, vsphere.Config{Knobs: map[string]int{"Misc.APDHandlingEnable": 0}})
 	s := apd(t, "doctor", file)
 	g.Expect(s.code).To(Equal(0), "what claims mean less for keeps no run from beginning: %s", s.out+s.err)
-	g.Expect(s.out).To(MatchRegexp(`(?m)^ok   hypervisor: one path`))
-	g.Expect(s.out).To(MatchRegexp(`(?m)^NOTE hypervisor: Misc.APDHandlingEnable is 1`))
+	g.Expect(s.out).To(MatchRegexp(`(?m)^ok  hypervisor: one path`))
+	g.Expect(s.out).To(MatchRegexp(`(?m)^NB  hypervisor: Misc.APDHandlingEnable is 1`))
 	g.Expect(s.out + s.err).NotTo(ContainSubstring("a secret"))
 
 	b, err := os.ReadFile(file)
@@ -83,7 +83,7 @@ func TestDoctorOfAHost(t *testing.T) {
 		g.Expect(os.WriteFile(file, []byte(strings.Replace(string(b), key, by, 1)), 0o644)).To(Succeed())
 		s := apd(t, "doctor", file)
 		g.Expect(s.code).To(Equal(2), s.out)
-		g.Expect(s.out).To(MatchRegexp(`(?m)^BAD  every driver reaches its system`), by)
+		g.Expect(s.out).To(MatchRegexp(`(?m)^BAD every driver reaches its system`), by)
 		g.Expect(s.out + s.err).NotTo(ContainSubstring("a secret"))
 	}
 }
@@ -122,7 +122,7 @@ func TestASettingIsPutBack(t *testing.T) {
 	g.Expect(<-set).To(Equal(60))
 
 	s := apd(t, "doctor", file)
-	g.Expect(s.out).To(MatchRegexp(`(?m)^BAD  no run left anything undone`))
+	g.Expect(s.out).To(MatchRegexp(`(?m)^BAD no run left anything undone`))
 	s = apd(t, "undo", file)
 	g.Expect(s.code).To(Equal(0), s.out+s.err)
 	g.Expect(s.out).To(ContainSubstring("hypervisor set: undone"))

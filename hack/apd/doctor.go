@@ -79,13 +79,13 @@ func sayChecks(checks []check) error {
 		mark := "ok  "
 		switch {
 		case c.Note:
-			mark = "NOTE"
+			mark = "NB  "
 		case !c.OK:
 			mark = "BAD "
 		}
-		fmt.Println(mark + " " + c.What)
+		fmt.Println(mark + c.What)
 		if c.Say != "" {
-			fmt.Println("     " + c.Say)
+			fmt.Println("    " + c.Say)
 		}
 	}
 	if jsonOut {

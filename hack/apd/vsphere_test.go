@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/lab"
 	"github.com/allpathsdown/allpathsdown/fixtures/simulated/vsphere"
+	"github.com/allpathsdown/allpathsdown/fixtures/simulated/vsphere/vspheretest"
 	"github.com/allpathsdown/allpathsdown/fixtures/undo"
 )
 
@@ -25,30 +25,11 @@ func hostFile(t *testing.T, c vsphere.Config) string {
 	for _, k := range []string{"GOVC_URL", "GOVC_USERNAME", "GOVC_PASSWORD", "GOVC_TLS_CA_CERTS", "GOVC_TLS_KNOWN_HOSTS", "GOVC_INSECURE"} {
 		t.Setenv(k, "")
 	}
-	c.User, c.Password, c.VMs = "root", "a secret", []string{"a"}
-	e, err := vsphere.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := vsphere.SelfSigned("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- e.Serve(l, cert) }()
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-		<-served
-	})
+	c.VMs = []string{"a"}
+	_, url, cert := vspheretest.Serve(t, c)
 	dir := t.TempDir()
 	secret, file := filepath.Join(dir, "password"), filepath.Join(dir, "lab.yaml")
-	text := strings.NewReplacer("URL", "https://"+l.Addr().String()+"/sdk", "SECRET", secret, "PRINT", vsphere.Thumbprint(cert)).Replace(`name: one-host
+	text := strings.NewReplacer("URL", url, "SECRET", secret, "PRINT", vsphere.Thumbprint(cert)).Replace(`name: one-host
 hypervisor:
   driver: vsphere
   name: esxi
@@ -59,7 +40,7 @@ hypervisor:
   datastore: iscsi-1
 wire: {portal: "127.0.0.1:1", target: "iqn.2026-11.io.example:nas"}
 `)
-	if err := os.WriteFile(secret, []byte(c.Password), 0o600); err != nil {
+	if err := os.WriteFile(secret, []byte(vspheretest.Password), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -73,9 +54,9 @@ func TestDoctorOfAHost(t *testing.T) {
 	file := hostFile(t, vsphere.Config{Knobs: map[string]int{"Misc.APDHandlingEnable": 0}})
 	s := apd(t, "doctor", file)
 	g.Expect(s.code).To(Equal(0), "what claims mean less for keeps no run from beginning: %s", s.out+s.err)
-	g.Expect(s.out).To(MatchRegexp(`(?m)^ok   hypervisor: one path`))
-	g.Expect(s.out).To(MatchRegexp(`(?m)^NOTE hypervisor: Misc.APDHandlingEnable is 1`))
-	g.Expect(s.out + s.err).NotTo(ContainSubstring("a secret"))
+	g.Expect(s.out).To(MatchRegexp(`(?m)^ok  hypervisor: one path`))
+	g.Expect(s.out).To(MatchRegexp(`(?m)^NB  hypervisor: Misc.APDHandlingEnable is 1`))
+	g.Expect(s.out + s.err).NotTo(ContainSubstring(vspheretest.Password))
 
 	b, err := os.ReadFile(file)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -83,8 +64,8 @@ func TestDoctorOfAHost(t *testing.T) {
 		g.Expect(os.WriteFile(file, []byte(strings.Replace(string(b), key, by, 1)), 0o644)).To(Succeed())
 		s := apd(t, "doctor", file)
 		g.Expect(s.code).To(Equal(2), s.out)
-		g.Expect(s.out).To(MatchRegexp(`(?m)^BAD  every driver reaches its system`), by)
-		g.Expect(s.out + s.err).NotTo(ContainSubstring("a secret"))
+		g.Expect(s.out).To(MatchRegexp(`(?m)^BAD every driver reaches its system`), by)
+		g.Expect(s.out + s.err).NotTo(ContainSubstring(vspheretest.Password))
 	}
 }
 
@@ -122,7 +103,7 @@ func TestASettingIsPutBack(t *testing.T) {
 	g.Expect(<-set).To(Equal(60))
 
 	s := apd(t, "doctor", file)
-	g.Expect(s.out).To(MatchRegexp(`(?m)^BAD  no run left anything undone`))
+	g.Expect(s.out).To(MatchRegexp(`(?m)^BAD no run left anything undone`))
 	s = apd(t, "undo", file)
 	g.Expect(s.code).To(Equal(0), s.out+s.err)
 	g.Expect(s.out).To(ContainSubstring("hypervisor set: undone"))

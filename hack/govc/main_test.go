@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/pem"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/allpathsdown/allpathsdown/fixtures/simulated/vsphere"
+	"github.com/allpathsdown/allpathsdown/fixtures/simulated/vsphere/vspheretest"
 )
 
 // envGovc makes this program govc itself.
@@ -53,32 +53,12 @@ func (c client) say(args ...string) string {
 // endpoint starts one on a real socket, with TLS and a password.
 func endpoint(t *testing.T, c vsphere.Config) (*vsphere.Endpoint, client) {
 	t.Helper()
-	c.User, c.Password = "root", "a secret"
-	e, err := vsphere.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := vsphere.SelfSigned("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- e.Serve(l, cert) }()
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-		<-served
-	})
+	e, url, cert := vspheretest.Serve(t, c)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return e, client{t, []string{"GOVC_URL=https://" + l.Addr().String() + "/sdk", "GOVC_USERNAME=" + c.User, "GOVC_PASSWORD=" + c.Password,
+	return e, client{t, []string{"GOVC_URL=" + url, "GOVC_USERNAME=" + vspheretest.User, "GOVC_PASSWORD=" + vspheretest.Password,
 		"GOVC_TLS_CA_CERTS=" + ca, "GOVC_PERSIST_SESSION=false", "GOVC_INSECURE=false"}}
 }
 

@@ -24,6 +24,11 @@ type saboteur struct {
 	spoil func(p *tape)
 }
 
+// unsure are the claims that a refuted claim leaves without anything to judge: they say so, and are not red.
+var unsure = map[string][]string{
+	"vm.power-off-without-datastore": {"vm.console-frozen-while-off", "vm.fields-blank-while-off", "vm.shown-again-at-once"},
+}
+
 const (
 	brief    = "brief-outage"
 	dropOut  = "drop-out"
@@ -50,6 +55,7 @@ var saboteurs = []saboteur{
 	}},
 	{"guest.linux.healthy-after-early-recovery", "nobody can log in any more", func(p *tape) {
 		p.state(p.outage(brief).to-1000, "guest/b", "ssh.new", "failed")
+		p.forgetAny(p.after(brief), "guest/b", "ssh.new", "ok")
 	}},
 	{"guest.tens-of-seconds-tolerated", "a read fails", func(p *tape) {
 		p.event(p.outage(brief).to-1000, "guest/a", "read-error", "read-error", "input/output error (EIO)")
@@ -227,7 +233,7 @@ var saboteurs = []saboteur{
 		placeAfter(p.seen(p.outage(long), "s", "guest/b", "shell.external", "error")[0], p.outage(long).from, 5, 5.1)
 	}},
 	{"guest.linux.less-grace-than-windows", "the guest holds out for longer than Windows", func(p *tape) {
-		p.hold(long, 68, 68.2)
+		p.atLeast(long, 68)
 		for _, topic := range []string{"read-error", "write-error"} { // b's come later still, and within its own window
 			placeAfter(p.seen(p.outage(long), "e", "guest/a", topic, "")[0], p.outage(long).from, 63, 63.1)
 			placeAfter(p.seen(p.outage(long), "e", "guest/b", topic, "")[0], p.outage(long).from, 66, 66.1)
@@ -391,6 +397,9 @@ func TestSaboteursTurnExactlyTheirClaimRed(t *testing.T) {
 			g.Expect(v.Provenance).NotTo(BeEmpty(), "a refutation says what kind of system it was made on: %s", v.Why)
 			var others []string
 			for id, v := range after {
+				if v.Outcome == record.Inconclusive && slices.Contains(unsure[s.claim], id) {
+					continue
+				}
 				if id != s.claim && v.Outcome != before[id].Outcome {
 					others = append(others, fmt.Sprintf("%s is %s: %s", id, v.Outcome, v.Why))
 				}

@@ -105,10 +105,10 @@ func copied(l line) line {
 func (p *tape) again(what, name string) {
 	p.Helper()
 	in := p.scenario(what)
-	later := float64(in.to - in.from + 1000)
 	last := len(p.lines) - 1
 	end := p.lines[last]
 	p.lines = p.lines[:last]
+	later := end["t"].(float64) - float64(in.from) + 1000 // after all that is on the tape
 	for _, l := range p.lines {
 		t, timed := l["t"].(float64)
 		if !timed || int64(t) < in.from || int64(t) > in.to {
@@ -131,7 +131,7 @@ func (p *tape) again(what, name string) {
 		}
 		p.lines = append(p.lines, c)
 	}
-	end["t"] = end["t"].(float64) + later
+	end["t"] = float64(in.to) + later
 	p.lines = append(p.lines, end)
 }
 
@@ -340,6 +340,36 @@ func (p *tape) hold(scenario string, lo, hi float64) {
 	undo := when(f.active) + ms(lo)
 	place(f.undo, undo, undo)
 	place(f.end, undo, undo+250)
+}
+
+// atLeast makes the scenario's fault last for so many seconds, if it was shorter: time is put in before its undo, and all that
+// came after comes later.
+func (p *tape) atLeast(scenario string, seconds float64) {
+	p.Helper()
+	f := p.fault(scenario)
+	from := when(f.undo)
+	more := float64(when(f.active) + ms(seconds) - from)
+	if more <= 0 {
+		return
+	}
+	for _, l := range p.lines {
+		for _, key := range []string{"t", "lo", "to", "max_t"} {
+			if t, ok := l[key].(float64); ok && int64(t) >= from {
+				l[key] = t + more
+			}
+		}
+	}
+}
+
+// forgetAny takes a lane's states of a topic with that value off the tape, where there are any in the span.
+func (p *tape) forgetAny(in span, lane, topic, value string) {
+	p.Helper()
+	n := p.lane(lane)
+	for _, l := range p.kind("s") {
+		if at := when(l); l["l"] == n && l["topic"] == topic && l["s"] == value && at >= in.from && at <= in.to {
+			forget(l)
+		}
+	}
 }
 
 // sharp makes the moments of a fault exact, so that what is measured from or to them is as exact as its other end.

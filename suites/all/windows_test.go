@@ -200,7 +200,7 @@ func edges() []edge {
 
 	// E3: the first event of the loss at most 10 s after the cut.
 	add(around("esxi.loss-noticed-at-once", "10 s", func(p *tape, lo, hi float64) {
-		p.hold(brief, 15, 15)
+		p.atLeast(brief, 15)
 		f := p.fault(brief)
 		sharp(f)
 		in := span{p.scenario(brief).from, p.outage(brief).to}
@@ -239,12 +239,12 @@ func edges() []edge {
 	add(around(e7, "23 s of 20 s", timeout(long), [2]float64{23.1, 23.3}, [2]float64{22.7, 22.9}, [2]float64{22.9, 23.1}))
 	add(around(e7, "143 s of 140 s", func(p *tape, lo, hi float64) {
 		p.setting(host, "Misc.APDTimeout", "140")
-		p.hold(long, 200, 200)
+		p.atLeast(long, 200)
 		timeout(long)(p, lo, hi)
 	}, [2]float64{143.1, 143.3}, [2]float64{142.7, 142.9}, [2]float64{142.9, 143.1}))
 	add(around(e8, "23 s of 26 s", timeout(changed), [2]float64{22.7, 22.9}, [2]float64{23.1, 23.3}, [2]float64{22.9, 23.1}))
 	late := func(p *tape, lo, hi float64) {
-		p.hold(changed, 40, 40)
+		p.atLeast(changed, 40)
 		timeout(changed)(p, lo, hi)
 	}
 	add(around(e8, "29 s of 26 s", late, [2]float64{29.1, 29.3}, [2]float64{28.7, 28.9}, [2]float64{28.9, 29.1}))

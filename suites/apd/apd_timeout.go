@@ -102,12 +102,12 @@ var _ = claim.Register(claim.Claim{
 			if gone.Hi >= setting {
 				return claim.Unsure(fmt.Sprintf("the outage of up to %.0f s was no shorter than Misc.APDTimeout, %.0f s", gone.Hi, setting), f.Active, f.End)
 			}
+			since := run.Between(f.Begin.Lo, run.To)
 			if len(run.States(host, "path")) > 0 {
-				if _, back := run.After(f.Undo).Ever(host, "path", "online"); !back {
-					return claim.Unsure("its path did not come back, so that the outage was longer for it", f.End)
+				if _, back := run.After(f.Undo).Ever(host, "path", "online"); !back { // for the host the outage went on
+					since = run.Between(f.Begin.Lo, f.End.Hi)
 				}
 			}
-			since := run.Between(f.Begin.Lo, run.To)
 			return claim.Join(claim.NotLogged(since, host, claim.APDTimeoutEvent), claim.Never(since, host, "apd", "apd-timeout"))
 		})
 	},

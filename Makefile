@@ -10,7 +10,7 @@ AGENT   := drivers/guest/agent/binary/bin/agent-linux-amd64
 # Static binaries: they can be carried into a lab without a toolchain.
 export CGO_ENABLED = 0
 
-.PHONY: run test build setup lint soak clean
+.PHONY: run test build setup lint soak bench clean
 
 run: setup build
 	@bin/apd run $(foreach l,$(subst $(comma), ,$(LAB)),--lab $(l)) --labels '$(LABELS)' --profile '$(PROFILE)' --out $(OUT)
@@ -40,6 +40,10 @@ test: lint
 soak: LAB = hack/labs/esxi.yaml
 soak: LABELS = soak
 soak: run
+
+# The path's proxy beside toxiproxy, a plain copy and no proxy at all, in one run.
+bench:
+	$(GO) run ./hack/bench
 
 clean:
 	rm -rf bin $(OUT)

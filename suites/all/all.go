@@ -2,12 +2,14 @@
 package all
 
 import (
-	_ "github.com/allpathsdown/allpathsdown/drivers/guest/linux"     // guest/linux
-	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu" // hypervisor/qemu
-	_ "github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy" // path/iscsiproxy
-	_ "github.com/allpathsdown/allpathsdown/drivers/target/tgt"      // target/tgt
-	_ "github.com/allpathsdown/allpathsdown/suites/apd"              // E2 to E14
-	_ "github.com/allpathsdown/allpathsdown/suites/guests"           // C1 to C8, G2, G3
-	_ "github.com/allpathsdown/allpathsdown/suites/integrity"        // G1
-	_ "github.com/allpathsdown/allpathsdown/suites/poweroff"         // P1, P5
+	_ "github.com/allpathsdown/allpathsdown/drivers/guest/linux"        // guest/linux
+	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu"    // hypervisor/qemu
+	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere" // hypervisor/vsphere
+	_ "github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy"    // path/iscsiproxy
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/tgt"         // target/tgt
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/truenas"     // target/truenas
+	_ "github.com/allpathsdown/allpathsdown/suites/apd"                 // E1 to E14
+	_ "github.com/allpathsdown/allpathsdown/suites/guests"              // C1 to C8, G2, G3
+	_ "github.com/allpathsdown/allpathsdown/suites/integrity"           // G1
+	_ "github.com/allpathsdown/allpathsdown/suites/poweroff"            // P1 to P5
 )

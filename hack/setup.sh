@@ -20,6 +20,7 @@ if [ "${1:-}" = test ]; then
 	need libiscsi-bin /usr/bin/iscsi-test-cu
 	need qemu-utils /usr/bin/qemu-img
 	need libxml2-utils /usr/bin/xmllint
+	need istgt /usr/sbin/istgt
 fi
 [ -n "$missing" ] || exit 0
 line="apt-get install --yes --no-install-recommends$missing"

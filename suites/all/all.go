@@ -6,8 +6,13 @@ import (
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu"    // hypervisor/qemu
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere" // hypervisor/vsphere
 	_ "github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy"    // path/iscsiproxy
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/istgt"       // target/istgt
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/lio"         // target/lio
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/scst"        // target/scst
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/tgt"         // target/tgt
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/tgtssh"      // target/tgt-ssh
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/truenas"     // target/truenas
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/xigmanas"    // target/xigmanas
 	_ "github.com/allpathsdown/allpathsdown/suites/apd"                 // E1 to E14
 	_ "github.com/allpathsdown/allpathsdown/suites/guests"              // C1 to C8, G2, G3
 	_ "github.com/allpathsdown/allpathsdown/suites/integrity"           // G1

@@ -510,8 +510,11 @@ func (k *kit) undone(p power) (err error) {
 	return nil
 }
 
-// look bounds one look at the wire.
-const look = time.Second
+// look bounds one look at the wire; the control, which is well, is given longer than a busy machine may take.
+const (
+	look        = time.Second
+	controlLook = 5 * time.Second
+)
 
 // onTheWire waits until an initiator sees the storage broken, or whole again, beside a control that is never touched. Settings
 // are nothing that it could see.
@@ -532,7 +535,7 @@ func (k *kit) onTheWire(p power, broken bool) error {
 	if k.o.Control == nil {
 		return nil
 	}
-	if err := k.timed(look, k.o.Control); err != nil {
+	if err := k.timed(controlLook, k.o.Control); err != nil {
 		return violated("the control, which "+p.name+" must not touch, is broken too", err)
 	}
 	return nil

@@ -59,7 +59,7 @@ func New(c Config, dial drivers.Dial) (*Shell, error) {
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
 		return nil, fmt.Errorf("address is not host:port: %w", err)
 	}
-	check, algorithms, err := c.hostKey()
+	check, algorithms, err := c.HostKeyCheck()
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +82,8 @@ func New(c Config, dial drivers.Dial) (*Shell, error) {
 		HostKeyCallback: check, HostKeyAlgorithms: algorithms}}, nil
 }
 
-// hostKey returns the check of the system's key, and the algorithms to ask for so that the system shows that very key.
-func (c Config) hostKey() (ssh.HostKeyCallback, []string, error) {
+// HostKeyCheck returns the check of the system's key, and the algorithms to ask for so that the system shows that very key.
+func (c Config) HostKeyCheck() (ssh.HostKeyCallback, []string, error) {
 	switch {
 	case c.HostKey != "" && c.KnownHosts != "":
 		return nil, nil, errors.New("host_key and known_hosts are both given")

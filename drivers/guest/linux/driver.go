@@ -46,6 +46,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/guest/agent"
+	"github.com/allpathsdown/allpathsdown/drivers/sshell"
 )
 
 // Name is what lab files call this driver.
@@ -127,7 +128,7 @@ func Open(_ context.Context, env drivers.Env) (*Driver, error) {
 	if err != nil {
 		return nil, bad("no usable credentials", "Give key_file (a private key without a passphrase) or password_env (the name of a variable that is set)", err)
 	}
-	hostKey, algorithms, err := hostKeyOf(cfg)
+	hostKey, algorithms, err := sshell.Config{Address: cfg.Address, HostKey: cfg.HostKey, KnownHosts: cfg.KnownHosts}.HostKeyCheck()
 	if err != nil {
 		return nil, bad("no usable host key", "Give host_key (the line that ssh-keyscan prints, without the host) or known_hosts (a file that has the guest)", err)
 	}

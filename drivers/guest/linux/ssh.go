@@ -3,10 +3,8 @@
 package linux
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -16,7 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/knownhosts"
+
+	"github.com/allpathsdown/allpathsdown/drivers/sshell"
 )
 
 // The stages of a login, in order: what the client was waiting for.
@@ -50,15 +49,12 @@ func (e *loginError) Unwrap() error { return e.err }
 // words are the stage and the way alone, as observations carry them.
 func (e *loginError) words() string { return e.stage + " " + e.way }
 
-var errHostKey = errors.New("the server has another host key than the configuration says")
-
 // fail makes a loginError. over tells that the time was up, whatever error that led to.
 func fail(stage string, err error, over bool) *loginError {
 	var timeout net.Error
-	var key *knownhosts.KeyError
 	way := byFailure
 	switch {
-	case errors.Is(err, errHostKey), errors.As(err, &key):
+	case errors.Is(err, sshell.ErrHostKey):
 		way = byHostKey
 	case over, errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		way = byTimeout
@@ -72,58 +68,6 @@ func fail(stage string, err error, over bool) *loginError {
 	}
 	return &loginError{stage, way, err}
 }
-
-// hostKeyOf returns the check of the server's key, and the algorithms to ask for so that the server shows that very key.
-func hostKeyOf(cfg Config) (ssh.HostKeyCallback, []string, error) {
-	switch {
-	case cfg.HostKey != "" && cfg.KnownHosts != "":
-		return nil, nil, errors.New("host_key and known_hosts are both given")
-	case cfg.HostKey != "":
-		want, _, _, _, err := ssh.ParseAuthorizedKey([]byte(cfg.HostKey))
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading host_key: %w", err)
-		}
-		check := func(_ string, _ net.Addr, got ssh.PublicKey) error {
-			if !bytes.Equal(got.Marshal(), want.Marshal()) {
-				return fmt.Errorf("%w: it is %s", errHostKey, ssh.FingerprintSHA256(got))
-			}
-			return nil
-		}
-		return check, algorithmsOf(want.Type()), nil
-	case cfg.KnownHosts != "":
-		check, err := knownhosts.New(cfg.KnownHosts)
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading known_hosts: %w", err)
-		}
-		// No key is known as this one, so the answer lists those that are.
-		var known *knownhosts.KeyError
-		err = check(cfg.Address, &net.TCPAddr{}, noKey{})
-		if !errors.As(err, &known) || len(known.Want) == 0 {
-			return nil, nil, fmt.Errorf("known_hosts %s has no key for %s", cfg.KnownHosts, cfg.Address)
-		}
-		var algorithms []string
-		for _, k := range known.Want {
-			algorithms = append(algorithms, algorithmsOf(k.Key.Type())...)
-		}
-		return check, algorithms, nil
-	}
-	return nil, nil, errors.New("neither host_key nor known_hosts is given")
-}
-
-// algorithmsOf returns the signature algorithms of a type of key.
-func algorithmsOf(kind string) []string {
-	if kind == ssh.KeyAlgoRSA {
-		return []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA}
-	}
-	return []string{kind}
-}
-
-// noKey is a key that no host has.
-type noKey struct{}
-
-func (noKey) Type() string                        { return "none" }
-func (noKey) Marshal() []byte                     { return []byte("none") }
-func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("not a key") }
 
 // client is a logged-in connection. Its deadline is the one of the context that it was dialled with, until free.
 type client struct {

@@ -21,6 +21,10 @@ if [ "${1:-}" = test ]; then
 	need qemu-utils /usr/bin/qemu-img
 	need libxml2-utils /usr/bin/xmllint
 	need istgt /usr/sbin/istgt
+	need iproute2 /usr/sbin/ip /sbin/ip
+	need nftables /usr/sbin/nft
+	need snmpd /usr/sbin/snmpd
+	need openipmi /usr/bin/ipmi_sim
 fi
 [ -n "$missing" ] || exit 0
 line="apt-get install --yes --no-install-recommends$missing"

@@ -6,8 +6,12 @@ import (
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu"    // hypervisor/qemu
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere" // hypervisor/vsphere
 	_ "github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy"    // path/iscsiproxy
+	_ "github.com/allpathsdown/allpathsdown/drivers/path/nft"           // path/nft
+	_ "github.com/allpathsdown/allpathsdown/drivers/path/sshlink"       // path/sshlink
+	_ "github.com/allpathsdown/allpathsdown/drivers/path/switchport"    // path/switchport
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/istgt"       // target/istgt
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/lio"         // target/lio
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/power"       // target/power
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/scst"        // target/scst
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/tgt"         // target/tgt
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/tgtssh"      // target/tgt-ssh

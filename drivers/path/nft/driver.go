@@ -13,11 +13,10 @@ package nft
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
@@ -53,8 +52,7 @@ type Driver struct {
 	host      *farside.Host
 	pace      pace
 
-	mu   sync.Mutex
-	mine bool // this driver made the table and has not undone that
+	broken atomic.Bool // this driver made the table and has not undone that
 }
 
 // pace is how often the table is looked at, and how long the far side may take.
@@ -178,8 +176,8 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 			if v.rule == blackhole || v.rule == reset {
 				say(drivers.Observation{Kind: drivers.Sample, Topic: "hits", Num: float64(v.hits)})
 			}
-			if was != none && v.rule == none && d.broken() {
-				d.setBroken(false)
+			if was != none && v.rule == none && d.broken.Load() {
+				d.broken.Store(false)
 				say(drivers.Observation{Kind: drivers.Event, Topic: drivers.LabFailure, Value: "rules-gone",
 					Text: "the rules went before the fault was undone: the dead-man timer fired, or somebody loaded others"})
 			}
@@ -194,18 +192,6 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 	return nil
 }
 
-func (d *Driver) broken() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.mine
-}
-
-func (d *Driver) setBroken(v bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mine = v
-}
-
 // Examine says what would be cut, and what the dead-man timer means for a run.
 func (d *Driver) Examine(ctx context.Context) []drivers.Finding {
 	f := drivers.Finding{What: "only the storage's port is cut"}
@@ -213,13 +199,9 @@ func (d *Driver) Examine(ctx context.Context) []drivers.Finding {
 	if ctx.Err() != nil {
 		return nil // nobody waits for it any more
 	}
-	var op *drivers.Operator
-	switch {
-	case errors.As(err, &op):
-		f.Say = op.Error()
-	case err != nil:
+	if err != nil {
 		f.Say = err.Error()
-	default:
+	} else {
 		f.OK, f.Say = true, fmt.Sprintf("SSH uses port %d, and port %d is cut", v.port, d.c.Port)
 	}
 	return []drivers.Finding{f, {What: "the dead-man timer", OK: true,

@@ -54,7 +54,7 @@ func (d *Driver) BreakPath(ctx context.Context, kind drivers.FaultKind, j driver
 		}
 		return err
 	}
-	d.setBroken(true)
+	d.broken.Store(true)
 	out, err := d.host.Script(ctx, d.pace.act, "apd_armed "+id+" || { echo unarmed; exit 0; }\nnft -f - <<'APD_RULES' || exit 1\n"+
 		d.rules(kind, id)+"APD_RULES\necho loaded")
 	switch {
@@ -78,7 +78,7 @@ func (d *Driver) Undo(ctx context.Context, u drivers.Undo) (drivers.UndoResult, 
 	if !tableName.MatchString(table) || !farside.IsTimer(id) {
 		return "", fmt.Errorf("the undo's table %q or timer %q cannot be", table, id)
 	}
-	d.setBroken(false)
+	d.broken.Store(false)
 	out, err := d.host.Script(ctx, d.pace.act, "nft list tables >/dev/null || exit 1\n"+deleteScript(table, id)+"\napd_disarm "+id+" && echo disarmed\n:")
 	if err != nil {
 		return "", d.host.Blame(err)

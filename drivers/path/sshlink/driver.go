@@ -11,10 +11,9 @@ package sshlink
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
@@ -47,8 +46,7 @@ type Driver struct {
 	host *farside.Host
 	pace pace
 
-	mu   sync.Mutex
-	mine bool // this driver took it down and has not undone that
+	broken atomic.Bool // this driver took it down and has not undone that
 }
 
 // pace is how often the interface is looked at, and how long the far side may take.
@@ -153,8 +151,8 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 			}
 			say(drivers.State, "link", link, "")
 			say(drivers.State, "carrier", map[bool]string{true: "yes", false: "no"}[l.carrier], "")
-			if was == "down" && link == "up" && d.broken() {
-				d.setBroken(false)
+			if was == "down" && link == "up" && d.broken.Load() {
+				d.broken.Store(false)
 				say(drivers.Event, drivers.LabFailure, "came-up", "the interface came up before the fault was undone: the dead-man timer fired, or somebody brought it up")
 			}
 			was = link
@@ -168,18 +166,6 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 	return nil
 }
 
-func (d *Driver) broken() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.mine
-}
-
-func (d *Driver) setBroken(v bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mine = v
-}
-
 // Examine says by which interface the management comes in, and what the dead-man timer means for a run.
 func (d *Driver) Examine(ctx context.Context) []drivers.Finding {
 	f := drivers.Finding{What: "the management path is not the one that is cut"}
@@ -187,13 +173,9 @@ func (d *Driver) Examine(ctx context.Context) []drivers.Finding {
 	if ctx.Err() != nil {
 		return nil // nobody waits for it any more
 	}
-	var op *drivers.Operator
-	switch {
-	case errors.As(err, &op):
-		f.Say = op.Error()
-	case err != nil:
+	if err != nil {
 		f.Say = err.Error()
-	default:
+	} else {
 		f.OK, f.Say = true, fmt.Sprintf("SSH comes in by %s, and %s is taken down", v.viaNames(), d.c.Interface)
 	}
 	return []drivers.Finding{f, {What: "the dead-man timer", OK: true,

@@ -44,7 +44,7 @@ func (d *Driver) BreakPath(ctx context.Context, kind drivers.FaultKind, j driver
 		}
 		return err
 	}
-	d.setBroken(true)
+	d.broken.Store(true)
 	out, err := d.host.Script(ctx, d.pace.act, downScript(u))
 	switch {
 	case err != nil:
@@ -66,7 +66,7 @@ func (d *Driver) Undo(ctx context.Context, data drivers.Undo) (drivers.UndoResul
 	if err != nil {
 		return "", err
 	}
-	d.setBroken(false)
+	d.broken.Store(false)
 	if u.old == "down" {
 		return drivers.NothingLeft, nil // nothing was done: an undo never cuts anything
 	}

@@ -118,9 +118,17 @@ const (
 	Reset       FaultKind = "reset"         // the path resets connections and refuses new ones
 	Blackhole   FaultKind = "blackhole"     // the path swallows nothing and delivers nothing
 	LinkDown    FaultKind = "link-down"     // the cable is out
-	Swallow     FaultKind = "swallow"       // one command is lost, its abort is answered
-	Stall       FaultKind = "stall"         // one command is lost, its abort is not answered
 	HostCrash   FaultKind = "host-crash"    // the host itself goes down (a purple screen), and comes back by itself
+
+	PowerCut    FaultKind = "target-power-cut" // the whole target loses its power: nothing is written back, no connection is ended
+	LoginReject FaultKind = "login-reject"     // sessions end, and logins are answered with a refusal: PDL-shaped
+	LUNGone     FaultKind = "lun-gone"         // commands end with 5/25/00, LOGICAL UNIT NOT SUPPORTED: PDL-shaped
+	NotReady    FaultKind = "not-ready"        // commands end with sense key 2, NOT READY
+	IOError     FaultKind = "io-error"         // reads and writes end with 3/11/00, an unrecovered read error
+	Slow        FaultKind = "slow"             // commands are answered late
+	Swallow     FaultKind = "swallow"          // one command is lost, its abort is answered
+	Stall       FaultKind = "stall"            // one command is lost, its abort is not answered
+	Hang        FaultKind = "hang"             // logins are answered, no command of a device is
 )
 
 // Powers: what a driver may be able to do, one method each, found by type assertion.
@@ -133,6 +141,10 @@ type (
 	TargetRebooter interface {
 		RebootTarget(ctx context.Context, j Journal) error
 	}
+	// PowerCutter takes the target's power away; the undo, or the target itself, brings it back.
+	PowerCutter interface {
+		CutPower(ctx context.Context, j Journal) error
+	}
 	// HostCrasher takes the host down by a kernel panic. It comes back by itself; what j is given makes it do so.
 	HostCrasher interface {
 		CrashHost(ctx context.Context, j Journal) error
@@ -141,7 +153,7 @@ type (
 	ManagementRestarter interface {
 		RestartManagement(ctx context.Context) error
 	}
-	// PathBreaker breaks the path in one of the ways that BreakKinds lists.
+	// PathBreaker breaks the storage in one of the ways that BreakKinds lists: on the path, at the target or at the host's NIC.
 	PathBreaker interface {
 		BreakKinds() []FaultKind
 		BreakPath(ctx context.Context, kind FaultKind, j Journal) error

@@ -67,6 +67,7 @@ const (
 	CanBlackhole    Power = "blackhole"
 	CanLinkDown     Power = "link-down"
 	CanStall        Power = "stall"
+	CanCutPower     Power = "target-power-cut"
 	CanCrashHost    Power = "host-crash"
 	CanRestartMgmt  Power = "management-restart"
 	CanTune         Power = "tune"
@@ -85,9 +86,17 @@ const (
 	DirectCable Power = "direct-cable" // nothing between the host's storage NIC and the target's: the link goes when the target does
 )
 
+// breaks are the faults that a PathBreaker may know.
+var breaks = []FaultKind{Reset, Blackhole, LinkDown, LoginReject, LUNGone, NotReady, IOError, Slow, Hang}
+
 // AllPowers lists every power.
-var AllPowers = []Power{CanStopService, CanReboot, CanCrashHost, CanRestartMgmt, CanTune, CanReset, CanBlackhole, CanLinkDown, CanStall, CanSwitchVMs, CanScreenshot, CanVerifyWrites,
-	CanDropCaches, CanLoad, CanHalt, CanCheckImage}
+var AllPowers = func() []Power {
+	ps := []Power{CanStopService, CanReboot, CanCutPower, CanCrashHost, CanRestartMgmt, CanTune}
+	for _, k := range breaks {
+		ps = append(ps, Power(k))
+	}
+	return append(ps, CanStall, CanSwitchVMs, CanScreenshot, CanVerifyWrites, CanDropCaches, CanLoad, CanHalt, CanCheckImage)
+}()
 
 // PowerFor returns the power that injects a fault; the no-op fault needs none.
 func PowerFor(k FaultKind) Power {
@@ -102,7 +111,7 @@ func PowerFor(k FaultKind) Power {
 
 // Has tells whether d (a driver, or a typed nil of one) has the power.
 func Has(d Driver, p Power) bool {
-	breaks := func(k FaultKind) bool {
+	if k := FaultKind(p); slices.Contains(breaks, k) {
 		b, ok := d.(PathBreaker)
 		return ok && slices.Contains(b.BreakKinds(), k)
 	}
@@ -118,8 +127,8 @@ func Has(d Driver, p Power) bool {
 		_, ok = d.(ManagementRestarter)
 	case CanTune:
 		_, ok = d.(Tuner)
-	case CanReset, CanBlackhole, CanLinkDown:
-		ok = breaks(FaultKind(p))
+	case CanCutPower:
+		_, ok = d.(PowerCutter)
 	case CanStall:
 		_, ok = d.(IOStaller)
 	case CanSwitchVMs:

@@ -130,6 +130,11 @@ func journalling(d drivers.Driver, o Options) []power {
 			return d.(drivers.TargetRebooter).RebootTarget(ctx, j)
 		}})
 	}
+	if _, ok := d.(drivers.PowerCutter); ok {
+		ps = append(ps, power{"CutPower", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+			return d.(drivers.PowerCutter).CutPower(ctx, j)
+		}})
+	}
 	if _, ok := d.(drivers.Tuner); ok && o.Setting.Key != "" {
 		ps = append(ps, power{tune, func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 			return d.(drivers.Tuner).Tune(ctx, o.Setting.Key, o.Setting.Value, j)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
 )
 
 // DriverConfig names the control socket of a running path.
@@ -66,21 +68,21 @@ func (d *Driver) state(ctx context.Context) (State, error) {
 }
 
 // Observe reports the path's faults: events "path" (fault, restore, link.down, link.up, and malformed, limit, leak), an
-// event "pdu" for each PDU that a fault has hit, by the names of Event.What, and for lost commands the state "lost" (yes, no).
+// event "pdu" for each PDU that a fault has hit, by the names of Event.What, and once there is one the state "hit" (yes, no).
 func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) error {
 	say := func(kind drivers.Kind, topic, value, text string, attrs map[string]string) {
 		now := d.env.Clock.Now()
 		emit(drivers.Observation{Lo: now, Hi: now, Lane: d.env.Lane, Kind: kind, Topic: topic, Value: value, Text: text, Attrs: attrs})
 	}
-	lost := false
+	hit := false
 	for ctx.Err() == nil {
 		err := d.c.Events(ctx, nil, func(e Event) {
 			switch e.What {
 			case "fault", "restore", "link.down", "link.up":
 				say(drivers.Event, "path", e.What, string(e.Kind)+" "+e.Detail, nil)
-				if e.What == "restore" && lost {
-					lost = false
-					say(drivers.State, "lost", "no", "", nil)
+				if e.What == "restore" && hit {
+					hit = false
+					say(drivers.State, "hit", "no", "", nil)
 				}
 			case "malformed", "limit", "leak":
 				say(drivers.Event, "path", e.What, e.Detail, map[string]string{"initiator": e.Initiator})
@@ -90,9 +92,9 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 				}
 				say(drivers.Event, "pdu", e.What, e.Detail, map[string]string{"initiator": e.Initiator, "lun": strconv.Itoa(e.LUN),
 					"op": fmt.Sprintf("0x%02x", e.Op), "lba": strconv.FormatUint(e.LBA, 10), "bytes": strconv.Itoa(e.Bytes)})
-				if e.What == "lost" {
-					lost = true
-					say(drivers.State, "lost", "yes", "", nil)
+				if !hit {
+					hit = true
+					say(drivers.State, "hit", "yes", e.What, nil)
 				}
 			}
 		})
@@ -108,21 +110,43 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 	return nil
 }
 
-// breaks are the kinds of fault by the contract's names.
-var breaks = map[drivers.FaultKind]Kind{drivers.Reset: Reset, drivers.Blackhole: Blackhole, drivers.LinkDown: LinkDown}
+// injection is one fault of the proxy.
+type injection struct {
+	kind Kind
+	rule *Rule
+}
+
+// slowBy is how late the fault slow makes answers: later than anybody calls an answer, and within the shortest timeout that a
+// guest of a lab in a box has.
+const slowBy = 1500 * time.Millisecond
+
+// breaks are the contract's faults as the proxy's.
+var breaks = map[drivers.FaultKind][]injection{
+	drivers.Reset: {{Reset, nil}}, drivers.Blackhole: {{Blackhole, nil}}, drivers.LinkDown: {{LinkDown, nil}},
+	// As a target does whose portal group is disabled: it says goodbye, and 0301h (service unavailable) to who comes again.
+	drivers.LoginReject: {{LoginRefuse, &Rule{Action: Action{Login: 0x301}}}, {Async, &Rule{Action: Action{Event: asyncDropSession}}}},
+	drivers.LUNGone:     {{Status, &Rule{Action: Action{Status: iscsi.StatusCheck, Sense: "5/25/0"}}}},
+	drivers.NotReady: {{Status, &Rule{Class: "io", Action: Action{Status: iscsi.StatusCheck, Sense: "2/4/0"}}},
+		{Status, &Rule{Opcode: &testUnitReady, Action: Action{Status: iscsi.StatusCheck, Sense: "2/4/0"}}}},
+	drivers.IOError: {{Status, &Rule{Class: "io", Action: Action{Status: iscsi.StatusCheck, Sense: "3/11/0"}}}},
+	drivers.Slow:    {{Delay, &Rule{Action: Action{DelayMS: int(slowBy / time.Millisecond)}}}},
+	drivers.Hang:    {{Stall, nil}},
+}
+
+var testUnitReady = 0
 
 // BreakKinds lists the faults that this path can have.
 func (d *Driver) BreakKinds() []drivers.FaultKind {
-	return []drivers.FaultKind{drivers.Reset, drivers.Blackhole, drivers.LinkDown}
+	return slices.Sorted(maps.Keys(breaks))
 }
 
-// BreakPath breaks the whole path.
+// BreakPath breaks the whole path, or every LUN behind it.
 func (d *Driver) BreakPath(ctx context.Context, kind drivers.FaultKind, j drivers.Journal) error {
-	k, ok := breaks[kind]
+	list, ok := breaks[kind]
 	if !ok {
 		return fmt.Errorf("this path cannot do %s", kind)
 	}
-	return d.Inject(ctx, k, nil, j)
+	return d.inject(ctx, j, list...)
 }
 
 // StallIO loses commands on their way to the target.
@@ -141,9 +165,13 @@ func (d *Driver) StallIO(ctx context.Context, s drivers.StallRule, j drivers.Jou
 	return d.Inject(ctx, k, r, j)
 }
 
-// Inject starts a fault of any kind; see Proxy.Inject. It journals which faults were there before, for the proxy names a
-// new one only when it is made.
+// Inject starts a fault of any kind; see Proxy.Inject.
 func (d *Driver) Inject(ctx context.Context, k Kind, r *Rule, j drivers.Journal) error {
+	return d.inject(ctx, j, injection{k, r})
+}
+
+// inject journals which faults were there before, for the proxy names a new one only when it is made.
+func (d *Driver) inject(ctx context.Context, j drivers.Journal, list ...injection) error {
 	s, err := d.state(ctx)
 	if err != nil {
 		return fmt.Errorf("asking the path for its state: %w", err)
@@ -157,8 +185,12 @@ func (d *Driver) Inject(ctx context.Context, k Kind, r *Rule, j drivers.Journal)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	_, err = d.c.Inject(ctx, k, r)
-	return err
+	for _, i := range list {
+		if _, err := d.c.Inject(ctx, i.kind, i.rule); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Undo restores every fault that was not there before. A proxy that is gone has none.

@@ -17,6 +17,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/conformance"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 	"github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy"
 )
 
@@ -194,7 +195,26 @@ func TestDriverConformance(t *testing.T) {
 	conformance.Run(t, func(t *testing.T) (drivers.Driver, drivers.Clock) { return openDriver(t, way.socket) }, conformance.Options{
 		State: r.look, LUN: 1, Hang: way.hang, Fail: way.fail,
 		HangElsewhere: "whoever owns the control socket owns the machines too, and the hypervisor's lane tells of it",
+		Wire:          func(ctx context.Context) error { return readOver(ctx, r.Addr()) },
+		Control:       func(ctx context.Context) error { return readOver(ctx, r.tgt.Portal) }, // the same LUN beside the path
 	})
+}
+
+// readOver logs in, asks whether LUN 1 is ready, and reads its first block.
+func readOver(ctx context.Context, portal string) error {
+	s, err := iscsi.Dial(ctx, iscsi.Config{Portal: portal, InitiatorName: "iqn.2026-11.x:w", TargetName: iscsitest.TargetName, NoopInterval: -1})
+	if err != nil {
+		return err
+	}
+	defer s.Reset()
+	if err := s.TestReady(ctx, iscsi.NewLUN(1)); err != nil {
+		return err
+	}
+	r, err := s.Do(ctx, iscsi.Command{LUN: iscsi.NewLUN(1), CDB: iscsi.CDBReadWrite(iscsi.Read16, 0, 1), InLen: 512})
+	if err != nil {
+		return err
+	}
+	return r.Err(iscsi.Read16)
 }
 
 // journal keeps undos in memory.
@@ -298,12 +318,12 @@ func TestDriverTellsOfLostCommands(t *testing.T) {
 	g.Expect(lost.Kind).To(Equal(drivers.Event))
 	g.Expect(lost.Lane).To(Equal(pathLane))
 	g.Expect(lost.Attrs).To(And(HaveKeyWithValue("lun", "1"), HaveKeyWithValue("op", "0x88"), HaveKeyWithValue("initiator", "iqn.2026-11.x:i")))
-	g.Expect(next("lost", "yes").Kind).To(Equal(drivers.State))
+	g.Expect(next("hit", "yes").Kind).To(Equal(drivers.State))
 	g.Expect(ended(ch, 50*time.Millisecond)).To(BeFalse())
 	g.Expect(s.TestReady(ctx, iscsi.NewLUN(1))).To(Succeed(), "all else goes on")
 	g.Expect(d.Undo(ctx, j.us[0])).To(Equal(drivers.Undone))
 	next("path", "restore")
-	next("lost", "no")
+	next("hit", "no")
 	cancel()
 	g.Eventually(done, "2s").Should(Receive(BeNil()))
 }

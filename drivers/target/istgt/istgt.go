@@ -47,11 +47,11 @@ func lacks(c Config) map[drivers.Power]string {
 	if c.Unit > 0 {
 		return nil
 	}
-	return map[drivers.Power]string{drivers.Power(overssh.NotReady): "the lab file does not say which unit of istgt.conf the target is: unit"}
+	return map[drivers.Power]string{drivers.Power(drivers.NotReady): "the lab file does not say which unit of istgt.conf the target is: unit"}
 }
 
 // BreakKinds are what BreakPath can do.
-func (*Driver) BreakKinds() []drivers.FaultKind { return []drivers.FaultKind{overssh.NotReady} }
+func (*Driver) BreakKinds() []drivers.FaultKind { return []drivers.FaultKind{drivers.NotReady} }
 
 // BreakPath makes the unit answer every command with 2/04/00, NOT READY. istgt reads that only when it starts (measured: SIGHUP does
 // nothing in 20111008), so its clients see a restart of some seconds first.
@@ -89,7 +89,7 @@ func System(portal, conf string, unit int) overssh.System {
 		Starts:   starts,
 	}
 	if unit > 0 {
-		s.Breaks = map[drivers.FaultKind]overssh.Switch{overssh.NotReady: online(conf, unit)}
+		s.Breaks = map[drivers.FaultKind]overssh.Switch{drivers.NotReady: online(conf, unit)}
 	}
 	return s
 }

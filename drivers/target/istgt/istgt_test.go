@@ -199,8 +199,8 @@ func TestNotReady(t *testing.T) {
 	r := newRig(t)
 	before := r.conf()
 	var u drivers.Undo
-	g.Expect(r.open(t, 7).BreakPath(t.Context(), overssh.NotReady, nil)).To(MatchError(ContainSubstring("no such unit")))
-	g.Expect(r.open(t, 1).BreakPath(t.Context(), overssh.NotReady, func(_ context.Context, v drivers.Undo) error { u = v; return nil })).To(Succeed())
+	g.Expect(r.open(t, 7).BreakPath(t.Context(), drivers.NotReady, nil)).To(MatchError(ContainSubstring("no such unit")))
+	g.Expect(r.open(t, 1).BreakPath(t.Context(), drivers.NotReady, func(_ context.Context, v drivers.Undo) error { u = v; return nil })).To(Succeed())
 	g.Expect(r.conf()).To(ContainSubstring("[LogicalUnit1]\n  UnitOnline No\n"))
 	g.Expect(r.look(t.Context())).To(MatchError(ContainSubstring("sense 2/04/00")))
 	g.Expect(r.open(t, 1).Undo(t.Context(), u)).To(Equal(drivers.Undone))
@@ -223,7 +223,7 @@ func TestRegistered(t *testing.T) {
 	r, ok := drivers.Lookup("target/istgt")
 	g.Expect(ok).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
-	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(overssh.NotReady))
+	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(drivers.NotReady))
 	g.Expect(r.Lacks(Config{})).To(HaveLen(1))
 	g.Expect(r.Lacks(Config{Unit: 1})).To(BeEmpty())
 }

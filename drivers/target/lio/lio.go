@@ -50,12 +50,12 @@ func lacks(c Config) map[drivers.Power]string {
 	if c.LUN > 0 {
 		return nil
 	}
-	return map[drivers.Power]string{drivers.Power(overssh.LUNGone): why0}
+	return map[drivers.Power]string{drivers.Power(drivers.LUNGone): why0}
 }
 
 // BreakKinds are what BreakPath can do. Both are PDL-shaped: logins are answered.
 func (*Driver) BreakKinds() []drivers.FaultKind {
-	return []drivers.FaultKind{overssh.LoginReject, overssh.LUNGone}
+	return []drivers.FaultKind{drivers.LoginReject, drivers.LUNGone}
 }
 
 // BreakPath disables the portal group, whose portals then answer logins with 3/1 (service unavailable), or takes the LUN away.
@@ -97,7 +97,7 @@ func System(configfs, iqn string, tpg, lun int) overssh.System {
 		AtBoot:   "systemctl is-enabled rtslib-fb-targetctl 2>/dev/null || systemctl is-enabled target",
 		Starts:   func(out string) (bool, error) { return overssh.ReadEnabled(last(out)) },
 		Breaks: map[drivers.FaultKind]overssh.Switch{
-			overssh.LoginReject: {
+			drivers.LoginReject: {
 				Read:  show,
 				Parse: ReadEnable,
 				Off:   func(string) string { return must + disable },
@@ -112,7 +112,7 @@ func System(configfs, iqn string, tpg, lun int) overssh.System {
 		}},
 	}
 	if lun > 0 {
-		s.Breaks[overssh.LUNGone] = unit(dir, lun)
+		s.Breaks[drivers.LUNGone] = unit(dir, lun)
 	}
 	return s
 }

@@ -188,7 +188,7 @@ func TestRegistered(t *testing.T) {
 	g.Expect(ok).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanReboot)).To(BeTrue())
-	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(overssh.LoginReject, overssh.LUNGone))
+	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(drivers.LoginReject, drivers.LUNGone))
 	g.Expect(r.Lacks(Config{})).To(HaveKeyWithValue(drivers.Power("lun-gone"), why0))
 	g.Expect(r.Lacks(Config{Config: overssh.Config{LUN: 1}})).To(BeEmpty())
 	_, err := r.Open(t.Context(), drivers.Env{Decode: func(any) error { return os.ErrInvalid }})

@@ -27,14 +27,6 @@ type Config struct {
 	BackWithin time.Duration `yaml:"back_within" json:"back_within"` // how long a reboot may take; 15m when empty
 }
 
-// The faults that look to a host as if the device, not the path, were gone, and those of single devices.
-const (
-	LoginReject drivers.FaultKind = "login-reject" // logins are answered, and refused: PDL-shaped
-	LUNGone     drivers.FaultKind = "lun-gone"     // commands end with 5/25/00, LOGICAL UNIT NOT SUPPORTED: PDL-shaped
-	NotReady    drivers.FaultKind = "not-ready"    // commands end with 2/04/00
-	Hang        drivers.FaultKind = "hang"         // logins are answered, no command of one device is
-)
-
 // System is one kind of target: its commands, in POSIX shell. They are run by /bin/sh whatever the user's login shell is.
 type System struct {
 	Product  string   // for people: "LIO (Linux kernel)"

@@ -30,7 +30,7 @@ var toy = System{
 	Service: Switch{Read: "svc status", Parse: readToy, Seen: Gone, Hint: "Mend the toy.",
 		Off: func(string) string { return "svc stop" }, On: func(string) string { return "svc start" }},
 	Sessions: "echo 3", Count: ReadNumber, AtBoot: "echo enabled", Starts: ReadEnabled,
-	Breaks: map[drivers.FaultKind]Switch{Hang: {Read: "cat $BOX/device", Parse: readToy, Seen: []Wire{Unanswered},
+	Breaks: map[drivers.FaultKind]Switch{drivers.Hang: {Read: "cat $BOX/device", Parse: readToy, Seen: []Wire{Unanswered},
 		Off: func(string) string { return "echo off >$BOX/device" }, On: func(string) string { return "echo on >$BOX/device" }}},
 	Checks: []Check{{What: "the toy is blue", Show: "echo red", Judge: func(out string) (bool, string) { return out == "blue", "It is " + out + "." }}},
 }
@@ -45,7 +45,7 @@ func readToy(out string) (State, error) {
 // breaker gives the engine's Break to the kit.
 type breaker struct{ *Driver }
 
-func (breaker) BreakKinds() []drivers.FaultKind { return []drivers.FaultKind{Hang} }
+func (breaker) BreakKinds() []drivers.FaultKind { return []drivers.FaultKind{drivers.Hang} }
 func (b breaker) BreakPath(ctx context.Context, k drivers.FaultKind, j drivers.Journal) error {
 	return b.Break(ctx, k, j)
 }

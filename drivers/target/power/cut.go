@@ -12,8 +12,8 @@ import (
 
 const opOn = "power-on"
 
-// PowerCutTarget cuts the target's power: for a moment or until the undo, as the configuration says.
-func (d *Driver) PowerCutTarget(ctx context.Context, j drivers.Journal) error {
+// CutPower cuts the target's power: for a moment or until the undo, as the configuration says.
+func (d *Driver) CutPower(ctx context.Context, j drivers.Journal) error {
 	return d.cutBy(ctx, d.cut, j)
 }
 

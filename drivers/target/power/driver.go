@@ -1,6 +1,6 @@
 // Package power switches the target by its baseboard management controller: over Redfish (DMTF DSP0266, the action
 // ComputerSystem.Reset of DSP2046) or over IPMI 2.0 (RMCP+, section 13; chassis control, section 28.3). It can cut the power, which is
-// the fault PowerCut, and it can start the target anew in order.
+// the fault target-power-cut, and it can start the target anew in order.
 //
 // What it reports on the target's lane:
 //
@@ -18,9 +18,6 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 )
-
-// PowerCut is the fault of a target that loses its power: nothing is written back, and no connection is ended.
-const PowerCut drivers.FaultKind = "target-power-cut"
 
 // Config says which controller is asked, in one of two ways.
 type Config struct {
@@ -138,6 +135,7 @@ func open(env drivers.Env, c Config) (*Driver, error) {
 // Driver has these powers.
 var (
 	_ drivers.TargetRebooter = (*Driver)(nil)
+	_ drivers.PowerCutter    = (*Driver)(nil)
 	_ drivers.Examiner       = (*Driver)(nil)
 )
 

@@ -142,7 +142,7 @@ func TestIPMI(t *testing.T) {
 	g := NewWithT(t)
 	g.Eventually(func() error { return d.Probe(t.Context()) }, "10s").Should(Succeed())
 	var us []drivers.Undo
-	g.Expect(d.PowerCutTarget(t.Context(), journal(&us))).To(Succeed())
+	g.Expect(d.CutPower(t.Context(), journal(&us))).To(Succeed())
 	g.Expect(s.state()).To(Equal("0"))
 	g.Expect(d.Undo(t.Context(), us[0])).To(Equal(drivers.Undone))
 	g.Expect(s.state()).To(Equal("1"))

@@ -40,7 +40,7 @@ func open(env drivers.Env, c Config) (drivers.Driver, error) {
 
 // BreakKinds are what BreakPath can do. The first two are PDL-shaped, the third is stuck I/O.
 func (*Driver) BreakKinds() []drivers.FaultKind {
-	return []drivers.FaultKind{overssh.LoginReject, overssh.LUNGone, overssh.Hang}
+	return []drivers.FaultKind{drivers.LoginReject, drivers.LUNGone, drivers.Hang}
 }
 
 // BreakPath disables the target and closes its sessions, takes the LUN away, or freezes the LUN's device.
@@ -70,7 +70,7 @@ func System(sysfs, iqn string, lun int) overssh.System {
 		AtBoot:   "systemctl is-enabled scst",
 		Starts:   overssh.ReadEnabled,
 		Breaks: map[drivers.FaultKind]overssh.Switch{
-			overssh.LoginReject: {
+			drivers.LoginReject: {
 				Read:  must + "echo \"enabled $(cat enabled)\"",
 				Parse: ReadEnabled,
 				Off: func(string) string {
@@ -79,14 +79,14 @@ func System(sysfs, iqn string, lun int) overssh.System {
 				On:   func(string) string { return must + "echo 1 >enabled" },
 				Seen: []overssh.Wire{overssh.Rejected},
 			},
-			overssh.LUNGone: {
+			drivers.LUNGone: {
 				Read:  must + luns + "echo \"lun $l $d $(cat \"$l/read_only\" 2>/dev/null)\"\nfi\ndone\necho read",
 				Parse: ReadLUNs,
 				Off:   func(was string) string { return must + edit(was, false) },
 				On:    func(was string) string { return must + edit(was, true) },
 				Seen:  []overssh.Wire{overssh.NoUnit},
 			},
-			overssh.Hang: {
+			drivers.Hang: {
 				Read:  must + luns + "echo \"block $d $(cat " + overssh.Quote(path.Join(sysfs, "devices")) + "/\"$d\"/block)\"\nfi\ndone\necho read",
 				Parse: ReadBlock,
 				Off:   func(was string) string { return freeze(path.Join(sysfs, "devices"), was) },

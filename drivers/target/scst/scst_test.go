@@ -186,7 +186,7 @@ func TestRegistered(t *testing.T) {
 	r, ok := drivers.Lookup("target/scst")
 	g.Expect(ok).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
-	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(overssh.LoginReject, overssh.LUNGone, overssh.Hang))
+	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(drivers.LoginReject, drivers.LUNGone, drivers.Hang))
 }
 
 func TestExamine(t *testing.T) {

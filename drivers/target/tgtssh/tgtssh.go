@@ -37,12 +37,12 @@ func lacks(c Config) map[drivers.Power]string {
 	if c.LUN > 0 {
 		return nil
 	}
-	return map[drivers.Power]string{drivers.Power(overssh.LUNGone): "tgtd keeps LUN 0 for its controller: use a lun from 1"}
+	return map[drivers.Power]string{drivers.Power(drivers.LUNGone): "tgtd keeps LUN 0 for its controller: use a lun from 1"}
 }
 
 // BreakKinds are what BreakPath can do. Both are PDL-shaped.
 func (*Driver) BreakKinds() []drivers.FaultKind {
-	return []drivers.FaultKind{overssh.LoginReject, overssh.LUNGone}
+	return []drivers.FaultKind{drivers.LoginReject, drivers.LUNGone}
 }
 
 // BreakPath sets the target offline, so that logins end with 3/0, or takes the LUN away.
@@ -79,7 +79,7 @@ func System(iqn string, control, lun int) overssh.System {
 		AtBoot:   "systemctl is-enabled tgt",
 		Starts:   overssh.ReadEnabled,
 		Breaks: map[drivers.FaultKind]overssh.Switch{
-			overssh.LoginReject: {
+			drivers.LoginReject: {
 				Read:  show,
 				Parse: func(out string) (overssh.State, error) { return ReadTarget(out, iqn) },
 				Off: func(string) string {
@@ -93,7 +93,7 @@ func System(iqn string, control, lun int) overssh.System {
 		},
 	}
 	if lun > 0 {
-		s.Breaks[overssh.LUNGone] = overssh.Switch{
+		s.Breaks[drivers.LUNGone] = overssh.Switch{
 			Read:  show,
 			Parse: func(out string) (overssh.State, error) { return ReadUnit(out, iqn, lun) },
 			Off:   func(string) string { return tid + adm + "--mode logicalunit --op delete --tid \"$t\" --lun " + l },

@@ -109,7 +109,7 @@ func TestUnitKeepsItsName(t *testing.T) {
 	before := r.state()
 	g.Expect(before).To(ContainSubstring("00020009"))
 	var u drivers.Undo
-	g.Expect(r.open(t).BreakPath(t.Context(), overssh.LUNGone, func(_ context.Context, v drivers.Undo) error { u = v; return nil })).To(Succeed())
+	g.Expect(r.open(t).BreakPath(t.Context(), drivers.LUNGone, func(_ context.Context, v drivers.Undo) error { u = v; return nil })).To(Succeed())
 	g.Expect(r.open(t).Undo(t.Context(), u)).To(Equal(drivers.Undone))
 	g.Expect(r.state()).To(Equal(before))
 }
@@ -119,7 +119,7 @@ func TestRegistered(t *testing.T) {
 	r, ok := drivers.Lookup("target/tgt-ssh")
 	g.Expect(ok).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
-	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(overssh.LoginReject, overssh.LUNGone))
+	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(drivers.LoginReject, drivers.LUNGone))
 	g.Expect(r.Lacks(Config{})).To(HaveLen(1))
 }
 

@@ -79,7 +79,14 @@ type Undo struct {
 	Op     string            `json:"op"`
 	Args   map[string]string `json:"args,omitempty"`
 	Until  time.Time         `json:"until,omitzero"` // the far side's own dead-man timer, where one is armed
+	Takes  time.Duration     `json:"takes,omitzero"` // ns; at the most, when that is more than UsualUndo: a NAS that boots
 }
+
+// UsualUndo is how long putting one thing back may take: a NAS that starts a service needs seconds.
+const UsualUndo = 90 * time.Second
+
+// Limit bounds the undo, whoever replays it.
+func (u Undo) Limit() time.Duration { return max(u.Takes, UsualUndo) }
 
 // UndoResult tells a change put back from one that was already gone.
 type UndoResult string

@@ -401,7 +401,7 @@ func (k *kit) undoAll(before string, us []drivers.Undo) error {
 	defer d.Close()
 	var errs []error
 	for i := len(us) - 1; i >= 0; i-- {
-		errs = append(errs, k.timed(patience, func(ctx context.Context) error {
+		errs = append(errs, k.timed(us[i].Limit(), func(ctx context.Context) error {
 			_, err := d.Undo(ctx, us[i])
 			return err
 		}))
@@ -553,7 +553,7 @@ func (k *kit) undoOnce(p power, u drivers.Undo, want drivers.UndoResult) error {
 	d, _ := k.open()
 	defer d.Close()
 	var got drivers.UndoResult
-	err := k.timed(patience, func(ctx context.Context) (err error) {
+	err := k.timed(u.Limit(), func(ctx context.Context) (err error) {
 		got, err = d.Undo(ctx, u)
 		return err
 	})
@@ -576,7 +576,7 @@ func roundTrip(u drivers.Undo) (drivers.Undo, error) {
 	if err != nil {
 		return back, violated("an undo does not survive JSON", err)
 	}
-	if u.Driver != back.Driver || u.Op != back.Op || len(u.Args)+len(back.Args) > 0 && !reflect.DeepEqual(u.Args, back.Args) || !u.Until.Equal(back.Until) {
+	if u.Driver != back.Driver || u.Op != back.Op || len(u.Args)+len(back.Args) > 0 && !reflect.DeepEqual(u.Args, back.Args) || !u.Until.Equal(back.Until) || u.Takes != back.Takes {
 		return back, fmt.Errorf("an undo does not survive JSON: %+v became %+v", u, back)
 	}
 	return back, nil

@@ -151,7 +151,7 @@ func (d *Driver) RebootTarget(ctx context.Context, j drivers.Journal) error {
 	if err != nil {
 		return err
 	}
-	if err := j(ctx, drivers.Undo{Driver: d.env.ID, Op: opBoot, Args: map[string]string{argBoot: s.boot, argWas: s.state.Detail}}); err != nil {
+	if err := j(ctx, drivers.Undo{Driver: d.env.ID, Op: opBoot, Takes: d.c.BackWithin + d.t.act, Args: map[string]string{argBoot: s.boot, argWas: s.state.Detail}}); err != nil {
 		return err
 	}
 	d.broken(true)

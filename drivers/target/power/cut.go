@@ -50,7 +50,7 @@ func (d *Driver) cutBy(ctx context.Context, a action, j drivers.Journal) error {
 	case actShutdown:
 		window = d.pace.shutdown
 	}
-	u := drivers.Undo{Driver: d.env.ID, Op: opOn, Args: map[string]string{"power": "on", "by": string(a), "goes_off_until": time.Now().Add(window).UTC().Format(time.RFC3339Nano)}}
+	u := drivers.Undo{Driver: d.env.ID, Op: opOn, Takes: window + 3*d.pace.settle, Args: map[string]string{"power": "on", "by": string(a), "goes_off_until": time.Now().Add(window).UTC().Format(time.RFC3339Nano)}}
 	if err := j(ctx, u); err != nil {
 		return err
 	}

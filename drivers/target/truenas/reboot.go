@@ -23,7 +23,7 @@ func (d *Driver) RebootTarget(ctx context.Context, j drivers.Journal) error {
 	if err != nil && !errors.Is(err, errNotTold) {
 		return d.operator(err)
 	}
-	u := drivers.Undo{Driver: d.env.ID, Op: opReboot, Args: map[string]string{argEnable: strconv.FormatBool(svc.enable), argAPI: s.api,
+	u := drivers.Undo{Driver: d.env.ID, Op: opReboot, Takes: d.t.back + d.t.act, Args: map[string]string{argEnable: strconv.FormatBool(svc.enable), argAPI: s.api,
 		argRan: strconv.FormatBool(svc.state == running), argAt: stamp(time.Now())}}
 	old.write(u.Args)
 	if err := j(ctx, u); err != nil {

@@ -34,6 +34,8 @@ type Options struct {
 	// means that there is none. With them, every power that journals has to break the first beside the second.
 	Wire, Control func(ctx context.Context) error
 
+	Look time.Duration // how long Wire may take when all is well; 0: 1 s
+
 	// Setting is one that a Tuner may change on the test's system, and another value for it.
 	Setting struct{ Key, Value string }
 
@@ -220,6 +222,9 @@ const patience = 90 * time.Second
 func newKit(open func() (drivers.Driver, drivers.Clock), o Options) *kit {
 	if o.Grace == 0 {
 		o.Grace = 2 * time.Second
+	}
+	if o.Look == 0 {
+		o.Look = time.Second
 	}
 	if o.Settle == 0 {
 		o.Settle = 15 * time.Second
@@ -515,11 +520,8 @@ func (k *kit) undone(p power) (err error) {
 	return nil
 }
 
-// look bounds one look at the wire; the control, which is well, is given longer than a busy machine may take.
-const (
-	look        = time.Second
-	controlLook = 5 * time.Second
-)
+// controlLook bounds a look at the control, which is well: longer than a busy machine may take.
+const controlLook = 5 * time.Second
 
 // onTheWire waits until an initiator sees the storage broken, or whole again, beside a control that is never touched. Settings
 // are nothing that it could see.
@@ -529,7 +531,7 @@ func (k *kit) onTheWire(p power, broken bool) error {
 	}
 	var err error
 	for end := time.Now().Add(k.o.Settle); ; time.Sleep(20 * time.Millisecond) {
-		err = k.timed(look, k.o.Wire)
+		err = k.timed(k.o.Look, k.o.Wire)
 		if (err != nil) == broken {
 			break
 		}

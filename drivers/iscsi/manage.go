@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // request sends an immediate request and waits for the response PDU with its ITT.
@@ -235,8 +236,14 @@ func Probe(ctx context.Context, portal, initiator, target string, lun int) error
 	if err := s.TestReady(ctx, NewLUN(lun)); err != nil {
 		return fmt.Errorf("probing %s LUN %d: %w", target, lun, err)
 	}
-	return s.Logout(ctx)
+	bye, cancel := context.WithTimeout(ctx, politeness)
+	defer cancel()
+	_ = s.Logout(bye) // polite only: istgt takes 1 s for it (measured)
+	return nil
 }
+
+// politeness is how long Probe waits for the answer to its logout.
+const politeness = 200 * time.Millisecond
 
 // Discover opens a discovery session and returns what SendTargets names.
 func Discover(ctx context.Context, portal, initiator string) ([]Target, error) {

@@ -58,17 +58,25 @@ func (id ID) Alive() bool {
 }
 
 // Kill ends the process with SIGKILL (QEMU and tgtd do not always mind SIGTERM) and waits until it is gone.
-func (id ID) Kill(ctx context.Context) error {
-	for tick := time.NewTicker(5 * time.Millisecond); ; {
+func (id ID) Kill(ctx context.Context) error { return id.end(ctx, syscall.SIGKILL) }
+
+// Terminate asks the process to end, with SIGTERM, and waits until it is gone.
+func (id ID) Terminate(ctx context.Context) error { return id.end(ctx, syscall.SIGTERM) }
+
+func (id ID) end(ctx context.Context, sig syscall.Signal) error {
+	for tick, told := time.NewTicker(5*time.Millisecond), false; ; told = true {
 		if !id.Alive() {
 			tick.Stop()
 			return nil
 		}
-		if err := syscall.Kill(id.PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("ending process %d: %w", id.PID, err)
+		if !told || sig == syscall.SIGKILL { // a thread may have been born while the others were killed
+			if err := syscall.Kill(id.PID, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("ending process %d: %w", id.PID, err)
+			}
 		}
 		select {
 		case <-ctx.Done():
+			tick.Stop()
 			return fmt.Errorf("process %d does not end: %w", id.PID, ctx.Err())
 		case <-tick.C:
 		}

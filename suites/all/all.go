@@ -13,7 +13,7 @@ import (
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/lio"         // target/lio
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/power"       // target/power
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/scst"        // target/scst
-	_ "github.com/allpathsdown/allpathsdown/drivers/target/tgt"         // target/tgt
+	_ "github.com/allpathsdown/allpathsdown/drivers/target/local"         // target/tgt
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/tgtssh"      // target/tgt-ssh
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/truenas"     // target/truenas
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/xigmanas"    // target/xigmanas

@@ -17,7 +17,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
 	"github.com/allpathsdown/allpathsdown/drivers/localproc"
-	"github.com/allpathsdown/allpathsdown/drivers/target/tgt"
+	"github.com/allpathsdown/allpathsdown/drivers/target/local"
 	sim "github.com/allpathsdown/allpathsdown/fixtures/simulated/truenas"
 )
 
@@ -43,7 +43,7 @@ func freePortal(t *testing.T) string {
 }
 
 // daemon is a tgtd.
-type daemon struct{ c tgt.Config }
+type daemon struct{ c local.Config }
 
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
@@ -60,8 +60,8 @@ func newDaemon(t *testing.T) *daemon {
 	if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{tgt.Config{Control: 1 + rand.IntN(30000), Dir: dir, Socket: filepath.Join(dir, "ipc"), Portal: freePortal(t), Target: iqn,
-		LUNs: []tgt.LUN{{LUN: 1, File: file}}}}
+	d := &daemon{local.Config{Control: 1 + rand.IntN(30000), Dir: dir, Socket: filepath.Join(dir, "ipc"), Portal: freePortal(t), Target: iqn,
+		LUNs: []local.LUN{{LUN: 1, File: file}}}}
 	t.Cleanup(func() {
 		if err := d.Stop(); err != nil {
 			t.Error(err)
@@ -77,13 +77,13 @@ func newDaemon(t *testing.T) *daemon {
 func (d *daemon) Start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return tgt.Start(ctx, d.c)
+	return local.Start(ctx, d.c)
 }
 
 func (d *daemon) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	_, err := tgt.Kill(ctx, d.c)
+	_, err := local.Kill(ctx, d.c)
 	return err
 }
 

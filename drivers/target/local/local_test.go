@@ -1,4 +1,4 @@
-package tgt
+package local
 
 import (
 	"bytes"
@@ -76,6 +76,33 @@ func open(c Config) (*Driver, drivers.Clock) {
 	return &Driver{env: drivers.Env{ID: "target", Lane: lane, Clock: clock}, c: c}, clock
 }
 
+// runningISTGT is the same with istgt.
+func runningISTGT(t *testing.T) Config {
+	t.Helper()
+	if _, err := localproc.LookPath("istgt"); err != nil {
+		t.Skipf("%v (Debian package istgt)", err)
+	}
+	c := config(t)
+	c.Daemon = ISTGT
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if _, err := Kill(ctx, c); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := Start(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// both runs a test on each daemon.
+func both(t *testing.T, test func(t *testing.T, c Config)) {
+	t.Run(TGT, func(t *testing.T) { test(t, running(t)) })
+	t.Run(ISTGT, func(t *testing.T) { test(t, runningISTGT(t)) })
+}
+
 // look says how the daemon is, without the driver: its port, its target and its LUNs.
 func (c Config) look() string {
 	conn, err := net.DialTimeout("tcp", c.Portal, time.Second)
@@ -83,6 +110,9 @@ func (c Config) look() string {
 		return "refuses"
 	}
 	conn.Close()
+	if c.Daemon == ISTGT {
+		return "listens"
+	}
 	cmd := exec.Command("tgtadm", "-C", strconv.Itoa(c.Control), "--lld", "iscsi", "--mode", "target", "--op", "show")
 	cmd.Env = append(os.Environ(), "TGT_IPC_SOCKET="+c.Socket)
 	out, err := cmd.Output()
@@ -107,14 +137,15 @@ func (c Config) pid(t *testing.T) int {
 	return id.PID
 }
 
-func TestConformance(t *testing.T) {
-	c := running(t)
+func TestConformance(t *testing.T) { both(t, conforms) }
+
+func conforms(t *testing.T, c Config) {
 	control := running(t)
 	probe := func(c Config) func(context.Context) error {
 		return func(ctx context.Context) error { return iscsi.Probe(ctx, c.Portal, "iqn.2026-11.x:kit", c.Target, 1) }
 	}
 	conformance.Run(t, func(*testing.T) (drivers.Driver, drivers.Clock) { return open(c) }, conformance.Options{
-		State: c.look, LUN: 1, Wire: probe(c), Control: probe(control),
+		State: c.look, LUN: 1, Wire: probe(c), Control: probe(control), Look: answerWithin,
 		Hang: func() func() {
 			pid := c.pid(t)
 			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -144,18 +175,21 @@ func TestRegistered(t *testing.T) {
 	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanCheckImage)).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanStall)).To(BeFalse())
-	want := Config{Control: 7, Portal: "127.0.0.1:1"}
+	want := Config{Daemon: TGT, Control: 7, Portal: "127.0.0.1:1"}
 	d, err := r.Open(t.Context(), drivers.Env{Decode: func(v any) error { *v.(*Config) = want; return nil }})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(d.(*Driver).c).To(Equal(want))
+	_, err = r.Open(t.Context(), drivers.Env{Decode: func(v any) error { *v.(*Config) = Config{Daemon: ISTGT}; return nil }})
+	g.Expect(err).To(MatchError(ContainSubstring("its daemon is")))
 	_, err = r.Open(t.Context(), drivers.Env{Decode: func(any) error { return os.ErrInvalid }})
 	g.Expect(err).To(MatchError(os.ErrInvalid))
 }
 
 // TestStoppedIsRefused checks what the power promises: clients are reset, new ones refused, and the data is still there.
-func TestStoppedIsRefused(t *testing.T) {
+func TestStoppedIsRefused(t *testing.T) { both(t, stoppedIsRefused) }
+
+func stoppedIsRefused(t *testing.T, c Config) {
 	g := NewWithT(t)
-	c := running(t)
 	client, err := net.Dial("tcp", c.Portal)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer client.Close()
@@ -231,7 +265,7 @@ func TestStartFinishesWhatWasBegun(t *testing.T) {
 			c := config(t)
 			conf, err := json.Marshal(c)
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(c.launch(t.Context())).To(Succeed())
+			g.Expect(tgtd{}.launch(t.Context(), c)).To(Succeed())
 			for i, args := range done {
 				_, err := c.adm(t.Context(), append(args, []string{c.Target, c.LUNs[0].File}[i])...)
 				g.Expect(err).NotTo(HaveOccurred())

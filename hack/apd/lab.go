@@ -65,7 +65,7 @@ func sayBox(l *lab.File) error {
 		fmt.Printf("%s is not up\n", l.Name)
 	default:
 		fmt.Printf("%s is up: host %s, controller %s, profile %s, files in %s\n", box.Name, box.Host, box.Controller, box.Profile, box.Dir)
-		fmt.Printf("target %s at %s, through the path at %s\n", box.Target.Target, box.Target.Portal, box.Portal)
+		fmt.Printf("target %s at %s, through the path at %s\n", box.Target.Name, box.Target.Portal, box.Portal)
 		if v := box.VSphere; v != nil {
 			fmt.Printf("vSphere at %s, user %s, password in %s\n  thumbprint (SHA-256) %s\n", v.URL, v.User, v.PasswordFile, v.Thumbprint)
 		}
@@ -142,12 +142,10 @@ func cmdLabDown(ctx context.Context, args []string) error {
 
 func cmdLabCut(ctx context.Context, args []string) error {
 	f := flags("lab cut")
-	kind := f.String("kind", string(drivers.ServiceStop), "service-stop, reset, blackhole or link-down")
+	kind := f.String("kind", string(drivers.ServiceStop), "any fault of the whole target or path: service-stop, reset, blackhole, link-down, login-reject, target-power-cut, ...")
 	return byHand(ctx, f, args, func(l *lab.Lab, j drivers.Journal) error {
-		if drivers.FaultKind(*kind) == drivers.ServiceStop {
-			return l.Target.(drivers.ServiceStopper).StopService(ctx, j)
-		}
-		return l.Path.(drivers.PathBreaker).BreakPath(ctx, drivers.FaultKind(*kind), j)
+		_, err := l.Inject(ctx, drivers.FaultKind(*kind), drivers.StallRule{}, j)
+		return err
 	})
 }
 
@@ -158,7 +156,12 @@ func cmdLabStall(ctx context.Context, args []string) error {
 	count := f.Int("count", 1, "how many commands; 0: all until restored")
 	answer := f.Bool("answer-abort", false, "answer an abort of such a command (swallow) instead of ignoring it (stall)")
 	return byHand(ctx, f, args, func(l *lab.Lab, j drivers.Journal) error {
-		return l.Path.(drivers.IOStaller).StallIO(ctx, drivers.StallRule{LUN: *lun, Op: *op, Count: *count, AnswerAbort: *answer}, j)
+		kind := drivers.Stall
+		if *answer {
+			kind = drivers.Swallow
+		}
+		_, err := l.Inject(ctx, kind, drivers.StallRule{LUN: *lun, Op: *op, Count: *count}, j)
+		return err
 	})
 }
 

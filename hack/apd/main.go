@@ -42,7 +42,7 @@ var commands = []command{
 	{"lab status", "LAB", "what runs, and every address", cmdLabStatus},
 	{"lab env", "LAB", "GOVC_* variables for its vSphere endpoint, for eval", cmdLabEnv},
 	{"lab down", "LAB", "take it down", cmdLabDown},
-	{"lab cut", "LAB [--kind K]", "break its storage by hand: service-stop (default), reset, blackhole, link-down", cmdLabCut},
+	{"lab cut", "LAB [--kind K]", "break its storage by hand: service-stop (default), reset, blackhole, link-down, login-reject, lun-gone, target-reboot, ...", cmdLabCut},
 	{"lab stall", "LAB [--lun N] [--op read|write|any] [--count N] [--answer-abort]", "lose single commands by hand", cmdLabStall},
 	{"lab restore", "LAB", "mend what was broken by hand", cmdLabRestore},
 	{"proxy", "--listen HOST:PORT --target HOST:PORT [--control SOCKET]", "stand between real initiators and a real target until ^C, and break what the control socket says", cmdProxy},

@@ -33,6 +33,7 @@ type HostState struct {
 	Host     string            `json:"host"` // "esxi" or "qemu"
 	Settings map[string]string `json:"settings"`
 	VMs      []VMState         `json:"vms"`
+	NAS      *VMState          `json:"nas,omitempty"` // the machine that the target runs on, where it does
 }
 
 // VMState is one virtual machine as the launcher knows it.

@@ -314,33 +314,37 @@ func (d *Driver) Undo(ctx context.Context, u drivers.Undo) (drivers.UndoResult, 
 	return drivers.Undone, Start(ctx, c)
 }
 
-// CheckImage checks the file system on a LUN's file with xfs_repair -n, which changes nothing. Only XFS on the bare LUN
-// is known here; the file must not be in use.
+// CheckImage checks the file system on a LUN's file, see CheckFile.
 func (d *Driver) CheckImage(ctx context.Context, lun int) (drivers.Observation, error) {
-	o := drivers.Observation{Lane: d.env.Lane, Kind: drivers.Event, Topic: "image", Attrs: map[string]string{"lun": strconv.Itoa(lun)}}
 	for _, l := range d.c.LUNs {
-		if l.LUN != lun {
-			continue
+		if l.LUN == lun {
+			return CheckFile(ctx, d.env, l)
 		}
-		bin, err := localproc.LookPath("xfs_repair")
-		if err != nil {
-			return o, err
-		}
-		o.Lo = d.env.Clock.Now()
-		out, err := exec.CommandContext(ctx, bin, "-n", "-f", l.File).CombinedOutput()
-		o.Hi = d.env.Clock.Now()
-		var exit *exec.ExitError
-		switch {
-		case err == nil:
-			o.Value = "clean"
-		case errors.As(err, &exit) && exit.ExitCode() == 1: // xfs_repair(8): 1 = corruption was found
-			o.Value, o.Text = "damaged", string(bytes.TrimSpace(out[max(0, len(out)-2000):]))
-		default:
-			return o, fmt.Errorf("checking LUN %d: %w: %s", lun, err, bytes.TrimSpace(out))
-		}
-		return o, nil
 	}
-	return o, fmt.Errorf("the target has no LUN %d", lun)
+	return drivers.Observation{}, fmt.Errorf("the target has no LUN %d", lun)
+}
+
+// CheckFile checks the file system on a LUN's file with xfs_repair -n, which changes nothing: event "image" of the driver's lane,
+// clean or damaged. Only XFS on the bare LUN is known here; the file must not be in use.
+func CheckFile(ctx context.Context, env drivers.Env, l LUN) (drivers.Observation, error) {
+	o := drivers.Observation{Lane: env.Lane, Kind: drivers.Event, Topic: "image", Attrs: map[string]string{"lun": strconv.Itoa(l.LUN)}}
+	bin, err := localproc.LookPath("xfs_repair")
+	if err != nil {
+		return o, err
+	}
+	o.Lo = env.Clock.Now()
+	out, err := exec.CommandContext(ctx, bin, "-n", "-f", l.File).CombinedOutput()
+	o.Hi = env.Clock.Now()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		o.Value = "clean"
+	case errors.As(err, &exit) && exit.ExitCode() == 1: // xfs_repair(8): 1 = corruption was found
+		o.Value, o.Text = "damaged", string(bytes.TrimSpace(out[max(0, len(out)-2000):]))
+	default:
+		return o, fmt.Errorf("checking LUN %d: %w: %s", l.LUN, err, bytes.TrimSpace(out))
+	}
+	return o, nil
 }
 
 // Close does nothing: the daemon outlives the driver.

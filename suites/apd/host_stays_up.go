@@ -13,19 +13,6 @@ var _ = claim.Register(claim.Claim{
 	Source: record.Source{Doc: "S1", Code: "E2", JA: "当然ながらデータストア切断ぐらいじゃESXi本体には影響ありません",
 		EN:   "Naturally, something like a cut datastore does not affect ESXi itself.",
 		Note: "the host stays manageable, connected and is not booted, and every machine's monitor goes on answering, through outage and recovery"},
-	In: scenario.LongOutage,
-	Judge: func(run record.Run) record.Verdict {
-		var vs []record.Verdict
-		for _, host := range claim.Hosts(run) {
-			vs = append(vs, claim.Never(run, host, "manageable", "no"))
-			vs = append(vs, claim.Watched(run, host, "connection", func() record.Verdict {
-				return claim.Never(run, host, "connection", "disconnected", "notResponding")
-			})...)
-			vs = append(vs, claim.Watched(run, host, "boot", func() record.Verdict { return claim.SameBoot(run, host) })...)
-		}
-		for _, m := range claim.Machines(run) {
-			vs = append(vs, claim.Watched(run, m, "monitor", func() record.Verdict { return claim.Never(run, m, "monitor", "stalled") })...)
-		}
-		return claim.Join(vs...)
-	},
+	In:    scenario.LongOutage,
+	Judge: claim.HostStaysUp,
 })

@@ -4,7 +4,6 @@ package guests
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
@@ -21,29 +20,7 @@ var _ = claim.Register(claim.Claim{
 	Judge: func(run record.Run) record.Verdict {
 		f := run.Fault()
 		return claim.EachTimedGuest(run, func(g drivers.Lane, timeout float64) record.Verdict {
-			window := claim.Within(2*timeout, 16*timeout+30, fmt.Sprintf("guest SCSI timeout %.0f s", timeout))
-			eio, was := run.During(f).Ever(g, "shell.external", "error")
-			if len(run.During(f).States(g, "shell.external")) == 0 {
-				return claim.Unsure("nobody watched shell.external")
-			}
-			if !was {
-				return longer("no error", f, window)
-			}
-			if !strings.Contains(eio.Text, "Input/output error") {
-				return claim.Refute("it failed with other words: "+eio.Text, eio)
-			}
-			return claim.Measure(eio.Text, record.From(claim.Cut(f)).To(eio), "s", window, f.Begin, eio)
+			return claim.IOErrorWithin(run, f, g, claim.Within(2*timeout, 16*timeout+30, fmt.Sprintf("guest SCSI timeout %.0f s", timeout)))
 		})
 	},
 })
-
-// longer judges a thing that did not happen during the whole outage, against the window in which it should have.
-func longer(what string, f record.Fault, w record.Window) record.Verdict {
-	held := record.From(f.Active).To(f.Undo)
-	if held.Lo < *w.Max {
-		return claim.Unsure(fmt.Sprintf("%s in %.1f s, and the outage was not longer", what, held.Lo), f.Undo)
-	}
-	v := claim.Refute(fmt.Sprintf("%s in an outage of %.1f s", what, held.Lo), f.Undo)
-	v.Window, v.Unit = &w, "s"
-	return v
-}

@@ -33,7 +33,7 @@ var _ = claim.Register(claim.Claim{
 		case len(ea) == 0 && len(eb) > 0:
 			return claim.Refute("only the guest with the longer timeout gave up", eb[0])
 		case len(ea) == 0:
-			return longer("no guest gave up", f, claim.AtMost(16*ta+30, fmt.Sprintf("guest SCSI timeout %.0f s", ta)))
+			return claim.Longer("no guest gave up", f, claim.AtMost(16*ta+30, fmt.Sprintf("guest SCSI timeout %.0f s", ta)))
 		case len(eb) == 0:
 			v := claim.Measure("guest "+b.Name+" had not given up when the outage ended", record.From(ea[0]).To(f.Undo), "s", window, ea[0], f.Undo)
 			if v.Outcome == record.Refuted {

@@ -28,7 +28,7 @@ var _ = claim.Register(claim.Claim{
 			}
 			gaveUp, did := firstError(run.During(f), g)
 			if !did {
-				return longer("it did not give its disk up", f, window)
+				return claim.Longer("it did not give its disk up", f, window)
 			}
 			return claim.Measure("first failed read or write", record.From(claim.Cut(f)).To(gaveUp), "s", window, f.Begin, gaveUp)
 		})

@@ -38,6 +38,7 @@ var commands = []command{
 	{"doctor", "LAB", "check a lab without breaking anything", cmdDoctor},
 	{"undo", "LAB", "put back what a run that died has left broken", cmdUndo},
 	{"report", "RUN", "build the reports of a run's folder again, from its record", cmdReport},
+	{"beside", "RUN RUN...", "one report of several runs, target beside target: do they behave alike (E10)", cmdBeside},
 	{"lab up", "LAB [--profile P]", "bring a lab in a box up and leave it", cmdLabUp},
 	{"lab status", "LAB", "what runs, and every address", cmdLabStatus},
 	{"lab env", "LAB", "GOVC_* variables for its vSphere endpoint, for eval", cmdLabEnv},

@@ -83,7 +83,7 @@ func cmdRun(_ context.Context, args []string) error {
 		children = append(children, c)
 	}
 	runAll(children)
-	return conclude(children)
+	return errors.Join(conclude(children), besideAll(children, outDir))
 }
 
 // suitesBinary finds suites.test beside this program.
@@ -175,6 +175,25 @@ func (c *child) begin(several bool) (io.Reader, error) {
 	defer w.Close()
 	c.cmd.ExtraFiles = []*os.File{w}
 	return r, c.cmd.Start()
+}
+
+// besideAll makes the report of all runs side by side, where they were on the same kind of host and differ in their target.
+func besideAll(children []*child, outDir string) error {
+	var runs []*record.Record
+	targets := map[string]bool{}
+	for _, c := range children {
+		r, err := record.Read(c.dir)
+		if err != nil || len(runs) > 0 && (r.Header.Host != runs[0].Header.Host || r.Header.Profile != runs[0].Header.Profile) {
+			return nil // conclude says what is wrong with a run
+		}
+		runs = append(runs, r)
+		targets[targetOf(r)] = true
+	}
+	if len(targets) < 2 || jsonOut {
+		return nil
+	}
+	fmt.Println()
+	return beside(runs, filepath.Join(outDir, filepath.Base(children[0].dir)+"-beside"))
 }
 
 var printing sync.Mutex

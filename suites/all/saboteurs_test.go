@@ -40,6 +40,13 @@ const (
 	repeated = "repeated"
 	soak     = "soak"
 	hostDown = "host-down"
+	powerCut = "target-power-cut"
+	rejected = "login-reject"
+	lost     = "lost-command"
+	stuck    = "stuck-command"
+	lunGone  = "lun-gone"
+	medium   = "medium-error"
+	hang     = "hang"
 )
 
 var saboteurs = []saboteur{
@@ -148,6 +155,47 @@ var saboteurs = []saboteur{
 	{"host.cable-pull-is-harmless", "the guest was rebooted", func(p *tape) { p.state(p.outage(cable).to, "guest/a", "boot", "another") }},
 	{"host.cable-pull-is-harmless", "the disk stays away", func(p *tape) {
 		forget(p.seen(p.scenario(cable), "s", "guest/b", "disk", "ok")...)
+	}},
+	// login-reject
+	{"guest.login-reject-tolerated", "a read fails", func(p *tape) {
+		p.event(p.outage(rejected).to, "guest/a", "read-error", "read-error", "input/output error (EIO)")
+	}},
+	{"guest.login-reject-tolerated", "the disk stays away", func(p *tape) {
+		forget(p.seen(p.scenario(rejected), "s", "guest/b", "disk", "ok")...)
+	}},
+	// lost-command and stuck-command: guest a has the LUN whose command is lost
+	{"guest.linux.lost-command-is-repeated", "a program's write fails", func(p *tape) {
+		p.event(p.outage(lost).to-1000, "guest/a", "write-error", "write-error", "input/output error (EIO)")
+	}},
+	{"guest.linux.lost-command-is-repeated", "the write is never acknowledged", func(p *tape) {
+		p.forgetAny(p.scenario(lost), "guest/a", "write", "ok")
+		p.state(p.outage(lost).from+1500, "guest/a", "write", "blocked")
+	}},
+	{"guest.linux.stuck-command-is-repeated", "a read fails", func(p *tape) {
+		p.event(p.outage(stuck).to-1000, "guest/a", "read-error", "read-error", "input/output error (EIO)")
+	}},
+	{"guest.linux.stuck-command-is-repeated", "the guest is rebooted", func(p *tape) { p.state(p.outage(stuck).to-1000, "guest/a", "boot", "another") }},
+	{"guest.lost-command-spares-others", "another guest's write fails", func(p *tape) {
+		p.event(p.outage(lost).to-1000, "guest/b", "write-error", "write-error", "input/output error (EIO)")
+	}},
+	{"guest.stuck-command-spares-others", "another guest's write waits", func(p *tape) {
+		p.seen(p.scenario(stuck), "b", "guest/b", "write", "")[0]["max"] = 9.0
+	}},
+	{"host.stuck-command-leaves-host-up", "the host is booted", func(p *tape) { p.state(p.outage(stuck).to-500, host, "boot", "another") }},
+	{"host.stuck-command-leaves-host-up", "a machine's monitor hangs", func(p *tape) {
+		p.state(p.outage(stuck).to-5000, "hypervisor/box/a", "monitor", "stalled")
+		p.state(p.outage(stuck).to-500, "hypervisor/box/a", "monitor", "answers")
+	}},
+	// lun-gone and medium-error
+	{"guest.linux.lun-gone-fails-at-once", "nothing fails", func(p *tape) { noErrors(p, lunGone, "guest/b") }},
+	{"guest.linux.medium-error-fails-at-once", "nothing fails", func(p *tape) { noErrors(p, medium, "guest/a") }},
+	// hang
+	{"guest.linux.hang-ends-in-io-error", "the error says something else", func(p *tape) {
+		p.seen(p.outage(hang), "s", "guest/a", "shell.external", "error")[0]["why"] = "-bash: /usr/bin/ls: Permission denied"
+	}},
+	{"host.hang-leaves-host-up", "the host cannot be managed", func(p *tape) {
+		p.state(p.outage(hang).to-5000, host, "manageable", "no")
+		p.state(p.outage(hang).to-500, host, "manageable", "yes")
 	}},
 	// power-off
 	{"vm.power-off-without-datastore", "the task fails", func(p *tape) {
@@ -327,6 +375,21 @@ func kernelWaited(p *tape, guest, seconds string) {
 	}
 	if !found {
 		p.Fatalf("the kernel of %s never said that it timed a command out", guest)
+	}
+}
+
+// noErrors takes off the tape that anything of a guest failed in a scenario.
+func noErrors(p *tape, scenario, guest string) {
+	p.Helper()
+	n, in, found := p.lane(guest), p.scenario(scenario), false
+	for _, l := range p.kind("e") {
+		if at := when(l); l["l"] == n && at >= in.from && at <= in.to && (l["topic"] == "read-error" || l["topic"] == "write-error") {
+			forget(l)
+			found = true
+		}
+	}
+	if !found {
+		p.Fatalf("in %s nothing of %s fails", scenario, guest)
 	}
 }
 

@@ -55,6 +55,12 @@ func load(t testing.TB) *tape {
 		p.lines[i] = copied(l)
 	}
 	p.again(repeated, soak)
+	p.again(reboot, powerCut)
+	for _, l := range p.kind("fault") {
+		if in := p.scenario(powerCut); when(l) >= in.from && when(l) <= in.to {
+			l["type"] = string(drivers.PowerCut)
+		}
+	}
 	p.again(brief, hostDown)
 	p.takeDown()
 	return p

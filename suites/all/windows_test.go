@@ -77,6 +77,43 @@ func edges() []edge {
 		}, [2]float64{10.1, 10.3}, [2]float64{9.7, 9.9}, [2]float64{9.9, 10.1}))
 	}
 
+	// A failure at once: within one SCSI timeout, 2 s of a and 4 s of b.
+	for id, in := range map[string]string{"guest.linux.lun-gone-fails-at-once": lunGone, "guest.linux.medium-error-fails-at-once": medium} {
+		for g, t := range map[string]float64{"guest/a": 2, "guest/b": 4} {
+			add(around(id, fmt.Sprintf("%.0f s for %s", t, g), func(p *tape, lo, hi float64) {
+				f := p.fault(in)
+				sharp(f)
+				for _, topic := range []string{"read-error", "write-error"} {
+					for i, l := range p.lines {
+						if l["topic"] == topic && l["l"] == p.lane(g) && when(l) >= p.scenario(in).from && when(l) <= p.scenario(in).to {
+							placeAfter(p.lines[i], when(f.active), lo, hi)
+						}
+					}
+				}
+			}, [2]float64{t + 0.1, t + 0.2}, [2]float64{t - 0.2, t - 0.1}, [2]float64{t - 0.1, t + 0.1}))
+		}
+	}
+
+	// A lost command holds up nobody else for more than 5 s.
+	for id, in := range map[string]string{"guest.lost-command-spares-others": lost, "guest.stuck-command-spares-others": stuck} {
+		add(exact(id, "5 s", func(p *tape, v float64) {
+			p.seen(p.scenario(in), "b", "guest/b", "write", "")[0]["max"] = v
+		}, 5.1, 4.9))
+	}
+
+	// A hang: the error between 2 T and 16 T + 30 s after it, as in an outage.
+	for g, t := range map[string]float64{"guest/a": 2, "guest/b": 4} {
+		eio := func(p *tape, lo, hi float64) {
+			p.atLeast(hang, hi+5)
+			f := p.fault(hang)
+			sharp(f)
+			placeAfter(p.seen(p.outage(hang), "s", g, "shell.external", "error")[0], when(f.active), lo, hi)
+		}
+		add(around("guest.linux.hang-ends-in-io-error", fmt.Sprintf("2 T for %s", g), eio, [2]float64{2*t - 0.3, 2*t - 0.1}, [2]float64{2*t + 0.1, 2*t + 0.3}, [2]float64{2*t - 0.1, 2*t + 0.1}))
+		late := 16*t + 30
+		add(around("guest.linux.hang-ends-in-io-error", fmt.Sprintf("16 T + 30 s for %s", g), eio, [2]float64{late + 0.1, late + 0.3}, [2]float64{late - 0.3, late - 0.1}, [2]float64{late - 0.1, late + 0.1}))
+	}
+
 	// C3: the error between 2 T and 16 T + 30 s after the cut; T is 2 s for a and 4 s for b.
 	eio := func(guest string) func(p *tape, lo, hi float64) {
 		return func(p *tape, lo, hi float64) {

@@ -1,0 +1,86 @@
+// This file is apd beside: one report of several runs, target beside target.
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/allpathsdown/allpathsdown/fixtures/record"
+	"github.com/allpathsdown/allpathsdown/reports"
+	"github.com/allpathsdown/allpathsdown/suites/claim"
+)
+
+func cmdBeside(_ context.Context, args []string) error {
+	f := flags("beside")
+	out := f.String("out", "", "the folder of the report; default beside the first run")
+	rest, err := parse(f, args, 2, 64, "the folders of two runs or more")
+	if err != nil {
+		return err
+	}
+	var runs []*record.Record
+	for _, dir := range rest {
+		if dir, err = filepath.EvalSymlinks(dir); err != nil {
+			return fmt.Errorf("finding the run: %w", err)
+		}
+		r, err := record.Read(dir)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, r)
+	}
+	if *out == "" {
+		*out = filepath.Join(filepath.Dir(filepath.Clean(rest[0])), time.Now().UTC().Format("20060102-150405")+"-beside")
+	}
+	return beside(runs, *out)
+}
+
+// targetOf is what a run's target is: the driver of its lab file.
+func targetOf(r *record.Record) string { return r.Header.Facts["target"] }
+
+// beside judges the claims about several runs and writes their report.
+func beside(runs []*record.Record, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the report's folder: %w", err)
+	}
+	worst := error(nil)
+	for _, a := range claim.AllAcross() {
+		b := reports.Beside{Claim: a.ID, Title: a.Title, Source: a.Source, Verdict: a.Verdict(runs, targetOf)}
+		for _, r := range runs {
+			b.Columns = append(b.Columns, reports.Column{Run: r.Header.ID, Lab: r.Header.Lab, Of: targetOf(r), Detail: r.Header.Facts["target.version"]})
+		}
+		for _, row := range a.Compare(runs) {
+			b.Rows = append(b.Rows, reports.BesideRow{Claim: row.Claim, Title: row.Title, Not: row.Not, Cells: row.Rows})
+		}
+		j, err := json.MarshalIndent(b, "", " ")
+		if err != nil {
+			return fmt.Errorf("making beside.json: %w", err)
+		}
+		files, err := b.Write(dir, j)
+		if err != nil {
+			return err
+		}
+		if jsonOut {
+			os.Stdout.Write(append(j, '\n'))
+		} else {
+			fmt.Printf("%s: %s (%s)\n    why: %s\n", a.ID, b.Verdict.Outcome, b.Verdict.Provenance, b.Verdict.Why)
+			for _, p := range files {
+				fmt.Println("- " + p)
+			}
+		}
+		switch b.Verdict.Outcome {
+		case record.Confirmed:
+		case record.Refuted:
+			worst = errRefuted
+		default:
+			if worst == nil {
+				worst = errNotRun
+			}
+		}
+	}
+	return worst
+}

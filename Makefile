@@ -10,7 +10,7 @@ AGENT   := drivers/guest/agent/binary/bin/agent-linux-amd64
 # Static binaries: they can be carried into a lab without a toolchain.
 export CGO_ENABLED = 0
 
-.PHONY: run test build setup lint soak bench clean
+.PHONY: run targets test build setup lint soak bench clean
 
 run: setup build
 	@bin/apd run $(foreach l,$(subst $(comma), ,$(LAB)),--lab $(l)) --labels '$(LABELS)' --profile '$(PROFILE)' --out $(OUT)
@@ -40,6 +40,11 @@ test: lint
 soak: LAB = hack/labs/esxi.yaml
 soak: LABELS = soak
 soak: run
+
+# Three NAS side by side: what does not depend on the host, with a NAS that really reboots and loses its power.
+targets: LAB = hack/labs/esxi-istgt.yaml,hack/labs/esxi-nas-vm.yaml,hack/labs/esxi-tgt.yaml
+targets: LABELS = !soak && (scenario:brief-outage || scenario:target-reboot || scenario:target-power-cut || scenario:login-reject || scenario:repeated)
+targets: run
 
 # The path's proxy beside toxiproxy, a plain copy and no proxy at all, in one run.
 bench:

@@ -83,6 +83,8 @@ const (
 // What a lab may have that is no driver's power.
 const (
 	HasGuests   Power = "guests"       // guests to look at
+	HasLinux    Power = "linux"        // Linux guests
+	HasWindows  Power = "windows"      // Windows guests
 	DirectCable Power = "direct-cable" // nothing between the host's storage NIC and the target's: the link goes when the target does
 )
 

@@ -45,7 +45,7 @@ var unproven = []struct {
 		}
 	}},
 	{"the last fault of each scenario failed", func(p *tape) {
-		for _, s := range scenarios() {
+		for _, s := range p.has {
 			l := p.fault(s.Name).active
 			l["edge"], l["why"] = "failed", "it was not seen on the wire"
 		}
@@ -65,7 +65,7 @@ var unproven = []struct {
 		}
 	}},
 	{"the control was broken as well, from each fault on", func(p *tape) {
-		for _, s := range scenarios() {
+		for _, s := range p.has {
 			in := p.scenario(s.Name)
 			for _, l := range p.kind("fault") {
 				switch {
@@ -79,7 +79,7 @@ var unproven = []struct {
 		}
 	}},
 	{"the control never answered", func(p *tape) {
-		for _, l := range p.seen(span{0, p.scenario(repeated).to}, "s", "path/control", "portal", "") {
+		for _, l := range p.seen(span{0, p.scenario(p.has[len(p.has)-1].Name).to}, "s", "path/control", "portal", "") {
 			l["s"] = "silent"
 		}
 	}},
@@ -89,11 +89,12 @@ func TestNothingIsSaidOfAFaultThatWasNotProven(t *testing.T) {
 	for _, c := range unproven {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
-			p := load(t)
-			c.spoil(p)
-			for id, v := range p.judge() {
-				g.Expect(v.Outcome).To(Equal(record.Inconclusive), "%s: %s", id, v.Why)
-				g.Expect(v.Why).NotTo(BeEmpty(), id)
+			for _, p := range []*tape{load(t), loadWindows(t)} {
+				c.spoil(p)
+				for id, v := range p.judge() {
+					g.Expect(v.Outcome).To(Equal(record.Inconclusive), "%s: %s", id, v.Why)
+					g.Expect(v.Why).NotTo(BeEmpty(), id)
+				}
 			}
 		})
 	}
@@ -101,7 +102,7 @@ func TestNothingIsSaidOfAFaultThatWasNotProven(t *testing.T) {
 
 func TestARecordCutOffInAScenarioSaysNothingOfItAndAllOfThoseBefore(t *testing.T) {
 	whole := load(t)
-	for i, s := range scenarios() {
+	for i, s := range whole.has {
 		t.Run(s.Name, func(t *testing.T) {
 			g := NewWithT(t)
 			var end []byte
@@ -118,10 +119,10 @@ func TestARecordCutOffInAScenarioSaysNothingOfItAndAllOfThoseBefore(t *testing.T
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(r.Torn).To(BeTrue())
 			done := map[string]bool{}
-			for _, before := range scenarios()[:i] {
+			for _, before := range whole.has[:i] {
 				done[before.Name] = true
 			}
-			for _, c := range claim.All() {
+			for _, c := range whole.claims() {
 				want := record.Inconclusive
 				if done[c.In.Name] {
 					want = record.Confirmed
@@ -149,7 +150,7 @@ func TestWhatNobodyWatchedIsUndecided(t *testing.T) {
 	all := map[string]bool{}
 	guest := map[string]bool{}
 	esxi := map[string]bool{"host.stays-up": true} // a host that reports no path is judged by its guests alone
-	for _, c := range claim.All() {
+	for _, c := range load(t).claims() {
 		all[c.ID] = true
 		switch {
 		case strings.HasPrefix(c.ID, "esxi."): // they do not speak of what a guest sees, and the following do not either
@@ -196,7 +197,7 @@ func TestWhatRestsOnAModelledLaneIsModelled(t *testing.T) {
 	box, err := lab.Load(filepath.Join("..", "..", "hack", "labs", "esxi.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
 	verdicts := load(t).judge()
-	for _, c := range claim.All() {
+	for _, c := range load(t).claims() {
 		var ps []drivers.Provenance
 		for _, role := range c.RestsOn() {
 			ps = append(ps, box.Provenance(role))
@@ -232,7 +233,7 @@ func TestARefutationByAModelledLaneIsModelled(t *testing.T) {
 	for _, s := range saboteurs {
 		t.Run(s.claim+"/"+s.name, func(t *testing.T) {
 			t.Parallel()
-			p := load(t)
+			p := s.tape(t)
 			p.provenance("", drivers.Modelled)
 			s.spoil(p)
 			NewWithT(t).Expect(p.ask(s.claim).Provenance).To(Equal(drivers.Modelled))

@@ -5,6 +5,7 @@ package all_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +48,14 @@ const (
 	lunGone  = "lun-gone"
 	medium   = "medium-error"
 	hang     = "hang"
+	winShort = "windows-outage"
+	winLong  = "windows-long-outage"
+)
+
+// The Windows guest of its tape, and its machine.
+const (
+	win   = "guest/w"
+	winVM = "hypervisor/vm/w"
 )
 
 var saboteurs = []saboteur{
@@ -347,6 +356,56 @@ var saboteurs = []saboteur{
 	{"storage.never-damaged", "a LUN is damaged", func(p *tape) {
 		p.seen(p.scenario(repeated), "e", "target/nas", "image", "clean")[1]["type"] = "damaged"
 	}},
+	// windows-outage
+	{"guest.windows.disk-pinned-at-full", "the disk is idle", func(p *tape) { p.forgetAny(p.scenario(winShort), win, "busy", "full") }},
+	{"guest.windows.disk-pinned-at-full", "the disk is busy after half a minute only", func(p *tape) {
+		placeAfter(p.seen(p.outage(winShort), "s", win, "busy", "full")[0], p.outage(winShort).from, 30, 30.1)
+	}},
+	{"guest.windows.disk-pinned-at-full", "the disk is idle again in the outage", func(p *tape) {
+		p.state(p.outage(winShort).to-60_000, win, "busy", "normal")
+		p.state(p.outage(winShort).to-50_000, win, "busy", "full")
+	}},
+	{"guest.windows.folders-do-not-open", "folders open", func(p *tape) {
+		p.forgetAny(p.scenario(winShort), win, "folder", "blocked")
+		p.forgetAny(p.outage(winShort), win, "folder", "error")
+	}},
+	{"guest.windows.folders-do-not-open", "a folder opens in between", func(p *tape) { p.state(p.outage(winShort).to-60_000, win, "folder", "ok") }},
+	{"guest.windows.new-rdp-fails", "a new session logs on", func(p *tape) { p.state(p.outage(winShort).to-60_000, win, "rdp.new", "logon") }},
+	{"guest.windows.held-rdp-survives", "the session is dropped", func(p *tape) { p.state(p.outage(winShort).to-60_000, win, "rdp.held", "dropped") }},
+	{"guest.windows.held-rdp-survives", "the session is dropped when the disk is back", func(p *tape) { p.state(p.after(winShort).from+500, win, "rdp.held", "dropped") }},
+	{"guest.windows.task-manager-moves", "the screen stands still", func(p *tape) { p.state(p.outage(winShort).to-60_000, winVM, "screen", "still") }},
+	{"guest.windows.task-manager-moves", "the heartbeat falls silent", func(p *tape) {
+		p.state(p.outage(winShort).to-60_000, win, "alive", "silent")
+		p.state(p.outage(winShort).to-50_000, win, "alive", "beating")
+	}},
+	{"guest.windows.disk-normal-at-once", "the disk stays busy", func(p *tape) { p.forgetAny(p.after(winShort), win, "busy", "normal") }},
+	{"guest.windows.disk-normal-at-once", "the disk is busy for another minute", func(p *tape) {
+		placeAfter(p.seen(span{p.outage(winShort).to, p.scenario(winShort).to}, "s", win, "busy", "normal")[0], p.after(winShort).from, 60, 60.1)
+	}},
+	{"guest.windows.survives-short-outage", "the guest boots", func(p *tape) { p.state(p.after(winShort).from+1000, win, "boot", "another") }},
+	{"guest.windows.survives-short-outage", "its log has a stop code", func(p *tape) {
+		p.event(p.scenario(winShort).to-1, win, "bugcheck", "0x000000EF", "")
+	}},
+	// windows-long-outage
+	{"guest.windows.blue-screen-after-recovery", "it comes during the outage", func(p *tape) {
+		p.state(p.outage(winLong).to-60_000, winVM, "screen", "blue")
+	}},
+	{"guest.windows.blue-screen-after-recovery", "the stop code is another", func(p *tape) {
+		p.seen(p.scenario(winLong), "e", win, "bugcheck", "0x000000EF")[0]["type"] = "0x0000007A"
+	}},
+	{"guest.windows.blue-screen-after-recovery", "it comes minutes later", func(p *tape) {
+		p.forgetAny(p.scenario(winLong), winVM, "screen", "blue")
+		placeAfter(p.seen(p.scenario(winLong), "e", win, "bugcheck", "0x000000EF")[0], p.after(winLong).from, 100, 101)
+	}},
+	{"guest.windows.disk-check-then-repair-then-boot", "no disk check", func(p *tape) { forget(p.seen(p.scenario(winLong), "e", win, "chkdsk", "")...) }},
+	{"guest.windows.disk-check-then-repair-then-boot", "no automatic repair", func(p *tape) { forget(p.seen(p.scenario(winLong), "e", win, "repair", "")...) }},
+	{"guest.windows.reboot-loses-memory-not-files", "what was in memory is still there", func(p *tape) {
+		p.forgetAny(p.scenario(winLong), win, "memory", "lost")
+	}},
+	{"guest.windows.reboot-loses-memory-not-files", "the boot is the one before", func(p *tape) {
+		boots := p.seen(p.scenario(winLong), "s", win, "boot", "")
+		forget(boots[len(boots)-1])
+	}},
 	// soak
 	{"storage.never-damaged.soak", "a LUN is damaged", func(p *tape) {
 		p.seen(p.scenario(soak), "e", "target/nas", "image", "clean")[0]["type"] = "damaged"
@@ -399,9 +458,17 @@ func init() {
 		saboteurs = append(saboteurs,
 			saboteur{id, "an acknowledged write is gone", func(p *tape) { loseWrite(p, name) }},
 			saboteur{id, "a file that nobody wrote to is damaged", func(p *tape) {
-				p.event(p.scenario(name).to-1, "guest/b", "seed", "damaged", "seed-3: wrong checksum")
+				p.event(p.scenario(name).to-1, other(p), "seed", "damaged", "seed-3: wrong checksum")
 			}})
 	}
+}
+
+// other is a guest that is not a: b, or on the tape with a Windows guest that one.
+func other(p *tape) string {
+	if p.has[0].Windows {
+		return win
+	}
+	return "guest/b"
 }
 
 // loseWrite has one write of guest a missing at the scenario's first check.
@@ -413,19 +480,38 @@ func loseWrite(p *tape, scenario string) {
 	a["missing"] = "1"
 }
 
-func TestTheBaselineConfirmsEveryClaim(t *testing.T) {
+func TestTheBaselinesConfirmEveryClaim(t *testing.T) {
 	g := NewWithT(t)
-	p := load(t)
-	r := p.read()
-	g.Expect(r.Torn).To(BeFalse())
-	g.Expect(r.Unknown).To(BeZero())
-	g.Expect(r.Ended).To(BeTrue())
-	g.Expect(r.EndWhy).To(Equal("done"))
-	for id, v := range p.judge() {
-		g.Expect(v.Outcome).To(Equal(record.Confirmed), "%s: %s", id, v.Why)
-		g.Expect(v.Evidence).NotTo(BeEmpty(), id)
-		g.Expect(v.Provenance).NotTo(BeEmpty(), "%s rests on lanes that the record does not have", id)
+	left := map[string]bool{}
+	for _, c := range claim.All() {
+		left[c.ID] = true
 	}
+	for _, p := range []*tape{load(t), loadWindows(t)} {
+		r := p.read()
+		g.Expect(r.Torn).To(BeFalse())
+		g.Expect(r.Unknown).To(BeZero())
+		g.Expect(r.Ended).To(BeTrue())
+		g.Expect(r.EndWhy).To(Equal("done"))
+		for id, v := range p.judge() {
+			delete(left, id)
+			g.Expect(v.Outcome).To(Equal(record.Confirmed), "%s: %s", id, v.Why)
+			g.Expect(v.Evidence).NotTo(BeEmpty(), id)
+			g.Expect(v.Provenance).NotTo(BeEmpty(), "%s rests on lanes that the record does not have", id)
+		}
+	}
+	g.Expect(left).To(BeEmpty())
+}
+
+// tape is the one that a saboteur spoils.
+func (s saboteur) tape(t testing.TB) *tape {
+	t.Helper()
+	for _, c := range claim.All() {
+		if c.ID == s.claim {
+			return loadFor(t, c.In.Name)
+		}
+	}
+	t.Fatalf("there is no claim %s", s.claim)
+	return nil
 }
 
 func TestEveryClaimHasASaboteur(t *testing.T) {
@@ -446,11 +532,12 @@ func TestEveryClaimHasASaboteur(t *testing.T) {
 
 func TestSaboteursTurnExactlyTheirClaimRed(t *testing.T) {
 	before := load(t).judge()
+	maps.Copy(before, loadWindows(t).judge())
 	for _, s := range saboteurs {
 		t.Run(s.claim+"/"+s.name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
-			p := load(t)
+			p := s.tape(t)
 			s.spoil(p)
 			after := p.judge()
 			v := after[s.claim]
@@ -477,22 +564,22 @@ func TestALostWriteIsRedWhateverElseHappens(t *testing.T) {
 		id := "integrity.acknowledged-writes." + s.Name
 		t.Run(s.Name, func(t *testing.T) {
 			t.Run("and the other guest could not be asked", func(t *testing.T) {
-				p := load(t)
+				p := loadFor(t, s.Name)
 				loseWrite(p, s.Name)
-				forget(p.seen(p.scenario(s.Name), "e", "guest/b", "acklog", "")...)
+				forget(p.seen(p.scenario(s.Name), "e", other(p), "acklog", "")...)
 				NewWithT(t).Expect(p.ask(id).Outcome).To(Equal(record.Refuted))
 			})
 			t.Run("and a later check is content", func(t *testing.T) {
-				p := load(t)
+				p := loadFor(t, s.Name)
 				loseWrite(p, s.Name)
 				p.event(p.scenario(s.Name).to, "guest/a", "acklog", "intact", "")["a"] = line{"acked": "9", "found": "9"}
 				NewWithT(t).Expect(p.ask(id).Outcome).To(Equal(record.Refuted))
 			})
 			t.Run("and everything else is refuted too", func(t *testing.T) {
-				p := load(t)
+				p := loadFor(t, s.Name)
 				loseWrite(p, s.Name)
 				for _, o := range saboteurs {
-					if strings.HasPrefix(o.claim, "host.") && strings.Contains(o.name, "fails") {
+					if strings.HasPrefix(o.claim, "host.") && strings.Contains(o.name, "fails") && !p.has[0].Windows {
 						o.spoil(p)
 					}
 				}
@@ -501,7 +588,7 @@ func TestALostWriteIsRedWhateverElseHappens(t *testing.T) {
 			for _, attr := range []string{"corrupt", "disorder"} {
 				t.Run("and it is "+attr, func(t *testing.T) {
 					g := NewWithT(t)
-					p := load(t)
+					p := loadFor(t, s.Name)
 					loseWrite(p, s.Name)
 					a := p.seen(p.scenario(s.Name), "e", "guest/a", "acklog", "damaged")[0]["a"].(map[string]any)
 					a["missing"], a[attr] = "0", "1"
@@ -517,11 +604,11 @@ func TestWritesThatNobodyReadBackProveNothing(t *testing.T) {
 		id := "integrity.acknowledged-writes." + s.Name
 		t.Run(s.Name, func(t *testing.T) {
 			g := NewWithT(t)
-			p := load(t)
+			p := loadFor(t, s.Name)
 			forget(p.seen(p.scenario(s.Name), "e", "guest/a", "acklog", "")...)
 			g.Expect(p.ask(id).Outcome).To(Equal(record.Inconclusive))
 
-			p = load(t)
+			p = loadFor(t, s.Name)
 			for _, l := range p.seen(p.scenario(s.Name), "e", "guest/a", "acklog", "") {
 				l["a"].(map[string]any)["acked"] = "0"
 			}

@@ -150,6 +150,12 @@ func (c *Claim) Skip(powers map[drivers.Power][]string, host string) string {
 	}
 	var lacks []string
 	needs := append(c.In.Powers(), c.Needs...)
+	switch {
+	case strings.HasPrefix(c.ID, "guest.linux."):
+		needs = append(needs, drivers.HasLinux)
+	case strings.HasPrefix(c.ID, "guest.windows."):
+		needs = append(needs, drivers.HasWindows)
+	}
 	if slices.Contains(c.RestsOn(), drivers.Guest) {
 		needs = append(needs, drivers.HasGuests)
 	}

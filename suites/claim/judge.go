@@ -69,9 +69,28 @@ func Measure(what string, got record.Interval, unit string, w record.Window, ev 
 
 // EachGuest judges every guest and joins the verdicts, see Join.
 func EachGuest(run record.Run, judge func(guest drivers.Lane) record.Verdict) record.Verdict {
-	guests := run.Guests()
+	return each(run.Guests(), "the record has no guest", judge)
+}
+
+// EachLinux is EachGuest for what is said of Linux alone, and EachWindows of Windows.
+func EachLinux(run record.Run, judge func(guest drivers.Lane) record.Verdict) record.Verdict {
+	return each(slices.DeleteFunc(run.Guests(), func(g drivers.Lane) bool { return IsWindows(run, g) }), "the record has no Linux guest", judge)
+}
+
+// EachWindows judges the Windows guests.
+func EachWindows(run record.Run, judge func(guest drivers.Lane) record.Verdict) record.Verdict {
+	return each(slices.DeleteFunc(run.Guests(), func(g drivers.Lane) bool { return !IsWindows(run, g) }), "the record has no Windows guest", judge)
+}
+
+// IsWindows tells whether a guest said so.
+func IsWindows(run record.Run, guest drivers.Lane) bool {
+	os, _ := run.Setting(guest, "os")
+	return os == "windows"
+}
+
+func each(guests []drivers.Lane, none string, judge func(guest drivers.Lane) record.Verdict) record.Verdict {
 	if len(guests) == 0 {
-		return Unsure("the record has no guest")
+		return Unsure(none)
 	}
 	vs := make([]record.Verdict, len(guests))
 	for i, g := range guests {
@@ -81,9 +100,9 @@ func EachGuest(run record.Run, judge func(guest drivers.Lane) record.Verdict) re
 	return Join(vs...)
 }
 
-// EachTimedGuest is EachGuest for judges that need the guest's SCSI timeout, in seconds.
+// EachTimedGuest is EachLinux for judges that need the guest's SCSI timeout, in seconds.
 func EachTimedGuest(run record.Run, judge func(guest drivers.Lane, timeout float64) record.Verdict) record.Verdict {
-	return EachGuest(run, func(g drivers.Lane) record.Verdict {
+	return EachLinux(run, func(g drivers.Lane) record.Verdict {
 		timeout, ok := SCSITimeout(run, g)
 		if !ok {
 			return Unsure("its SCSI timeout is not known")

@@ -17,7 +17,7 @@ var _ = claim.Register(claim.Claim{
 	In: scenario.LongOutage,
 	Judge: func(run record.Run) record.Verdict {
 		outage := run.During(run.Fault())
-		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
+		return claim.EachLinux(run, func(g drivers.Lane) record.Verdict {
 			hung, was := outage.Ever(g, "shell.external", "silent")
 			if len(outage.States(g, "shell.external")) == 0 {
 				return claim.Unsure("nobody watched shell.external")

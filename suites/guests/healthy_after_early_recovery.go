@@ -17,7 +17,7 @@ var _ = claim.Register(claim.Claim{
 	In: scenario.BriefOutage,
 	Judge: func(run record.Run) record.Verdict {
 		after := run.After(run.Fault().End)
-		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
+		return claim.EachLinux(run, func(g drivers.Lane) record.Verdict {
 			return claim.Join(claim.Never(run, g, "shell.external", "error"), claim.SameBoot(run, g),
 				claim.Again(after, g, "shell.external", "answers"), claim.Again(after, g, "ssh.new", "ok"))
 		})

@@ -21,7 +21,7 @@ var _ = claim.Register(claim.Claim{
 			return claim.Unsure("the guests were not reset")
 		}
 		back := run.After(run.Fault().End).Before(reset)
-		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
+		return claim.EachLinux(run, func(g drivers.Lane) record.Verdict {
 			return claim.Join(claim.Ends(back, g, "shell.external", "error"), claim.Ends(back, g, "shell.package-manager", "error"))
 		})
 	},

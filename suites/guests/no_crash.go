@@ -22,7 +22,7 @@ var _ = claim.Register(claim.Claim{
 		if reset, ok := run.Phase("reset", record.EdgeBegin); ok {
 			until = run.Before(reset)
 		}
-		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
+		return claim.EachLinux(run, func(g drivers.Lane) record.Verdict {
 			for _, m := range until.Events(g, "kmsg", "") {
 				if strings.Contains(m.Text, "Kernel panic") {
 					return claim.Refute(m.Text, m)

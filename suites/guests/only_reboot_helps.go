@@ -20,7 +20,7 @@ var _ = claim.Register(claim.Claim{
 		if !ok {
 			return claim.Unsure("the guests were not reset")
 		}
-		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
+		return claim.EachLinux(run, func(g drivers.Lane) record.Verdict {
 			before, after := run.After(run.Fault().End).Before(begin), run.After(begin)
 			return claim.Join(claim.Never(before, g, "shell.external", "answers"), claim.Again(after, g, "shell.external", "answers"),
 				claim.Again(after, g, "disk", "ok"), claim.Again(after, g, "ssh.new", "ok"))

@@ -17,7 +17,7 @@ var _ = claim.Register(claim.Claim{
 	In: scenario.LongOutage,
 	Judge: func(run record.Run) record.Verdict {
 		outage := run.During(run.Fault())
-		return claim.EachGuest(run, func(g drivers.Lane) record.Verdict {
+		return claim.EachLinux(run, func(g drivers.Lane) record.Verdict {
 			return claim.Never(outage, g, "ssh.held", "dropped", "unresponsive")
 		})
 	},

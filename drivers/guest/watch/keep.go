@@ -197,7 +197,7 @@ func (o *Observer) greet(a *Agent, last time.Duration) {
 	}
 	since := cmp.Or(last, a.begun)
 	if o.g.Resident {
-		if !again && before != nil {
+		if before != nil && before.a.Hello.Instance != h.Instance {
 			o.State("memory", "lost", before.a.Hello.Instance, Span{since, now}, map[string]string{"instance": before.a.Hello.Instance, "next": h.Instance})
 		}
 		o.State("memory", "kept", h.Instance, Span{a.begun, now}, map[string]string{"instance": h.Instance})

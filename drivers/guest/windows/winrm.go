@@ -265,7 +265,7 @@ type result struct {
 func (c *call) command(line string, input io.Reader) (result, error) {
 	var r result
 	p := winrm.NewParameters(fmt.Sprintf("PT%dS", operationSeconds), "en-US", envelopeSize)
-	if c.d.cfg.HTTP && c.ntlm != nil { // a sealed message needs a session, so the first one carries nothing
+	if c.ntlm != nil { // a sealed message needs a session, and the library sends a body only once: the first one carries nothing
 		if _, err := c.post(c.ctx, ""); err != nil {
 			return r, fail(stageAuth, err, c.ctx.Err() != nil)
 		}

@@ -12,7 +12,7 @@
 //	memory        state   kept, lost: whether the agent that was there is there still; Text and Attrs instance name it. After a
 //	                      loss "lost" is told for the old one and at once "kept" for the new
 //	winrm         state   answers, silent (no answer for 5 s), refused; Text is the stage and what became of it: "tcp refused"
-//	winrm         sample  [s] a connection, a login, a shell and a script took
+//	winrm         sample  [s] a connection, a login, a shell and a script took; while silent, every 5 s, the silence so far
 //	winrm         event   plain-http: the lab file wants WinRM without TLS
 //	bugcheck      event   the stop code, like 0x000000EF; Attrs name (CRITICAL_PROCESS_DIED), logged (the guest's time, RFC 3339)
 //	kernel-power  event   41; Attrs logged, and name where the event has a stop code

@@ -100,7 +100,7 @@ func (o *observer) lookOnce(ctx context.Context) error {
 		_, err := o.d.run(look, scriptAlive, nil, nil)
 		done <- err
 	}()
-	silent := time.NewTimer(silentAfter)
+	silent := time.NewTicker(silentAfter)
 	defer silent.Stop()
 	told := false
 	var err error
@@ -110,7 +110,9 @@ func (o *observer) lookOnce(ctx context.Context) error {
 			waiting = false
 		case <-silent.C:
 			told = true
-			o.State("winrm", "silent", "", watch.Between(begun, o.Clock.Now()), nil)
+			now := o.Clock.Now()
+			o.State("winrm", "silent", "", watch.Between(begun, now), nil)
+			o.Sample("winrm", (now - begun).Seconds(), watch.At(now))
 		}
 	}
 	if ctx.Err() != nil {

@@ -5,8 +5,10 @@ package windows
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"time"
 
@@ -64,7 +66,12 @@ func (d *Driver) Halt(ctx context.Context) error {
 		if err != nil {
 			return nil
 		}
+		_ = conn.SetReadDeadline(time.Now().Add(haltLook))
+		_, err = conn.Read(make([]byte, 1))
 		_ = conn.Close()
+		if !errors.Is(err, os.ErrDeadlineExceeded) { // a service waits for its client to speak; this one hung up
+			return nil
+		}
 		if !pause(ctx, haltLook) {
 			return fmt.Errorf("%s: waiting for it to halt: %w", d.env.ID, ctx.Err())
 		}

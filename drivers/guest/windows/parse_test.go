@@ -167,3 +167,14 @@ func FuzzAgentReplies(f *testing.F) {
 		}
 	})
 }
+
+func FuzzSealed(f *testing.F) {
+	f.Add(sealType, append(append([]byte("x\r\n\t"+sealedPart+"\x10\x00\x00\x00"), make([]byte, 20)...), sealBoundary+"--\r\n"...))
+	f.Add("text/html", []byte("<html>"))
+	f.Fuzz(func(t *testing.T, kind string, b []byte) {
+		signature, data, err := sealedParts(kind, b)
+		if err == nil && (len(signature) != signatureLen || len(data) > len(b)) {
+			t.Fatal(len(signature), len(data))
+		}
+	})
+}

@@ -102,6 +102,7 @@ type call struct {
 	url  string
 	http *http.Client
 	ntlm *ntlmhttp.Client // nil for basic
+	auth *ntlmssp.Client
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -132,8 +133,8 @@ func (d *Driver) newCall(ctx context.Context) (*call, error) {
 		if err != nil {
 			return nil, fmt.Errorf("preparing NTLM: %w", err)
 		}
-		// Over http the messages are sealed, which a service with its defaults insists on; over TLS they are not.
-		if c.ntlm, err = ntlmhttp.NewClient(c.http, n, ntlmhttp.SendCBT(!d.cfg.HTTP), ntlmhttp.Encryption(d.cfg.HTTP)); err != nil {
+		c.auth = n
+		if c.ntlm, err = ntlmhttp.NewClient(c.http, n, ntlmhttp.SendCBT(!d.cfg.HTTP)); err != nil {
 			return nil, fmt.Errorf("preparing NTLM: %w", err)
 		}
 	}
@@ -199,11 +200,23 @@ func (c *call) post(ctx context.Context, message string) (e envelope, err error)
 			err = fmt.Errorf("%w: NTLM: %v", errNotSOAP, p)
 		}
 	}()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, strings.NewReader(message))
+	body, kind := []byte(message), "application/soap+xml;charset=UTF-8"
+	// Over http messages are sealed, which a service with its defaults insists on; nothing but the log-in goes unsealed.
+	seal := c.d.cfg.HTTP && message != ""
+	if seal {
+		if c.auth == nil || !c.auth.Complete() || c.auth.SecuritySession() == nil {
+			return e, errUnauthorized
+		}
+		if body, err = sealed(c.auth.SecuritySession(), message); err != nil {
+			return e, err
+		}
+		kind = sealType
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
 		return e, fmt.Errorf("making a request: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/soap+xml;charset=UTF-8")
+	req.Header.Set("Content-Type", kind)
 	req.Header.Set("User-Agent", "apd")
 	var resp *http.Response
 	if c.ntlm != nil {
@@ -226,7 +239,12 @@ func (c *call) post(ctx context.Context, message string) (e envelope, err error)
 		return e, errUnauthorized
 	}
 	if len(b) == 0 && resp.StatusCode == http.StatusOK {
-		return envelope{}, nil // of a Signal or a Delete
+		return envelope{}, nil // of a log-in, a Signal or a Delete
+	}
+	if seal {
+		if b, err = opened(c.auth.SecuritySession(), resp.Header.Get("Content-Type"), b); err != nil {
+			return e, fmt.Errorf("HTTP status %d: %w", resp.StatusCode, err)
+		}
 	}
 	e, err = parseEnvelope(b)
 	switch {

@@ -7,6 +7,7 @@ require (
 	github.com/bougou/go-ipmi v0.7.8
 	github.com/cavaliergopher/cpio v1.0.1
 	github.com/coder/websocket v1.8.15
+	github.com/dylanmei/winrmtest v0.0.0-20210303004826-fbc9ae56efb6
 	github.com/goccy/go-yaml v1.19.2
 	github.com/google/uuid v1.6.0
 	github.com/gosnmp/gosnmp v1.42.1
@@ -30,7 +31,6 @@ require (
 	github.com/antchfx/xpath v1.1.10 // indirect
 	github.com/bodgit/windows v1.0.1 // indirect
 	github.com/dougm/pretty v0.0.0-20160325215624-add1dbc86daf // indirect
-	github.com/dylanmei/winrmtest v0.0.0-20210303004826-fbc9ae56efb6 // indirect
 	github.com/fatih/color v1.15.0 // indirect
 	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/go-task/slim-sprig/v3 v3.0.0 // indirect

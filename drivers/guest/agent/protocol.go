@@ -28,16 +28,20 @@ const (
 	TypeLoad   = "load"
 	TypeKmsg   = "kmsg"
 	TypeSystem = "system"
+	TypeBusy   = "busy"
+	TypeFolder = "folder"
 	TypeReply  = "reply"
 )
 
-// The commands that the agent takes. It ends when its standard input ends.
+// The commands that the agent takes. One that was started with pipes ends when its standard input ends; one that listens
+// stays when its client goes, and ends when it is told to or has been alone for too long.
 const (
 	CmdPing       = "ping"
 	CmdDropCaches = "drop-caches"
 	CmdLoad       = "load"
 	CmdVerify     = "verify"
 	CmdSeed       = "seed"
+	CmdEnd        = "end" // an agent that listens answers, then ends
 )
 
 // The phases of an IO.
@@ -63,24 +67,27 @@ type Message struct {
 	Load   *Load   `json:"load,omitempty"`
 	Kmsg   *Kmsg   `json:"kmsg,omitempty"`
 	System *System `json:"system,omitempty"`
+	Busy   *Busy   `json:"busy,omitempty"`
 	Reply  *Reply  `json:"reply,omitempty"`
 }
 
-// Hello is what the agent says of its guest when it starts.
+// Hello is what the agent says of its guest when it starts, and again to every new client when it listens.
 type Hello struct {
 	Protocol   int     `json:"protocol"`
 	Instance   string  `json:"instance"`
 	BootID     string  `json:"boot_id"`
 	Uptime     float64 `json:"uptime"` // seconds since the guest's boot
 	Kernel     string  `json:"kernel"`
-	OS         string  `json:"os"`         // PRETTY_NAME of os-release
-	OSID       string  `json:"os_id"`      // ID of os-release
-	OSVersion  string  `json:"os_version"` // VERSION_ID of os-release
-	RootDevice string  `json:"root_device"`
+	OS         string  `json:"os"`          // PRETTY_NAME of os-release; on Windows its product name
+	OSID       string  `json:"os_id"`       // ID of os-release; "windows"
+	OSVersion  string  `json:"os_version"`  // VERSION_ID of os-release; on Windows major.minor.build.revision
+	RootDevice string  `json:"root_device"` // what is read: the system disk, or a file (see Without)
 	RootFS     string  `json:"root_fs"`
 	WriteCache string  `json:"write_cache,omitempty"` // "write back" or "write through", empty when not known
 	Locked     string  `json:"locked,omitempty"`      // why memory is not locked; empty when it is
 	System     System  `json:"system"`
+	// Without names what this agent cannot do here, with the reason: "disk" (a file on it is read instead), "busy", "folder".
+	Without map[string]string `json:"without,omitempty"`
 }
 
 // Beat is the heartbeat.
@@ -89,12 +96,18 @@ type Beat struct {
 	Dropped uint64 `json:"dropped,omitempty"` // messages that did not fit in the queue since the agent's start
 }
 
-// IO is one step of a read or of a write of the log.
+// Busy is how busy the system disk was since the last time, sent every second. Percent is the part of that time, 0 to 100,
+// in which at least one request was outstanding: what Windows calls the disk's active time.
+type Busy struct {
+	Percent float64 `json:"percent"`
+}
+
+// IO is one step of a read, of a write of the log, or of the listing of a folder.
 type IO struct {
 	Phase   string  `json:"phase"` // Start or Done
 	Seconds float64 `json:"seconds,omitempty"`
 	Error   string  `json:"error,omitempty"` // the operating system's words and the error's name; Done only
-	Path    string  `json:"path,omitempty"`  // the log file; writes only
+	Path    string  `json:"path,omitempty"`  // the log file, or the folder
 	Writer  int     `json:"writer,omitempty"`
 	Seq     uint64  `json:"seq,omitempty"` // the record; a Done without Error acknowledges it
 }
@@ -215,7 +228,7 @@ func (m *Message) Valid() bool {
 		return m.Hello != nil
 	case TypeBeat:
 		return m.Beat != nil
-	case TypeRead, TypeWrite:
+	case TypeRead, TypeWrite, TypeFolder:
 		return m.IO != nil
 	case TypeLoad:
 		return m.Load != nil
@@ -223,6 +236,8 @@ func (m *Message) Valid() bool {
 		return m.Kmsg != nil
 	case TypeSystem:
 		return m.System != nil
+	case TypeBusy:
+		return m.Busy != nil
 	case TypeReply:
 		return m.Reply != nil
 	}

@@ -41,6 +41,7 @@ func FuzzReader(f *testing.F) {
 	f.Add([]byte(`{"type":"hello","t":1,"hello":{"protocol":1,"boot_id":"x"}}` + "\n"))
 	f.Add([]byte(`{"type":"load","t":1,"load":{"wanted":2,"writers":[{"writer":1,"acked":3}]}}` + "\nnoise\n{}\n"))
 	f.Add([]byte(`{"type":"reply","reply":{"id":"1","files":[{"path":"p","missing":1}]}}` + "\n"))
+	f.Add([]byte(`{"type":"busy","busy":{"percent":99.5}}` + "\n" + `{"type":"folder","io":{"phase":"start"}}` + "\n" + `{"type":"busy"}` + "\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r := NewReader(bytes.NewReader(in))
 		for range len(in) + 1 {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-//go:embed *.go resident/*.go cmd/apd-agent/*.go
+//go:embed *.go link/*.go resident/*.go cmd/apd-agent/*.go
 var sources embed.FS
 
 // SourceID is a hash of the agent's own source files: 16 hexadecimal digits.

@@ -45,7 +45,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
-	"github.com/allpathsdown/allpathsdown/drivers/guest/agent"
+	"github.com/allpathsdown/allpathsdown/drivers/guest/watch"
 	"github.com/allpathsdown/allpathsdown/drivers/sshell"
 )
 
@@ -77,12 +77,10 @@ type Driver struct {
 	quieted chan struct{} // has one when caches were dropped: what new logins do is not known until the next one
 	login   chan struct{} // has one when the quiet period is over: time for a new login
 
+	agents watch.Guest
+
 	mu        sync.Mutex
-	observing bool
 	instances int
-	current   *agentConn               // the agent that is observed
-	changed   chan struct{}            // closed and replaced when current changes
-	acked     map[string]agent.LogFile // by path: the highest record whose acknowledgement arrived
 
 	// For tests: how an agent is found and what else it is told.
 	binary    func(ctx context.Context, goos, goarch string) ([]byte, error)
@@ -140,12 +138,13 @@ func Open(_ context.Context, env drivers.Env) (*Driver, error) {
 		return nil, fmt.Errorf("naming the agents of this run: %w", err)
 	}
 	d := &Driver{
-		env: env, cfg: cfg, run: hex.EncodeToString(id[:]), changed: make(chan struct{}), acked: map[string]agent.LogFile{},
+		env: env, cfg: cfg, run: hex.EncodeToString(id[:]),
 		ssh: &ssh.ClientConfig{
 			User: cfg.User, Auth: []ssh.AuthMethod{auth}, HostKeyCallback: hostKey, HostKeyAlgorithms: algorithms,
 		},
 		binary: defaultBinary, quiet: QuietPeriod, quieted: make(chan struct{}, 1), login: make(chan struct{}, 1),
 	}
+	d.agents.ID, d.agents.Clock, d.agents.Logf, d.agents.Open, d.agents.Why = env.ID, env.Clock, env.Logf, d.openAgent, why
 	d.closed, d.close = context.WithCancel(context.Background())
 	return d, nil
 }

@@ -69,8 +69,8 @@ func (s *server) useAgent() {
 	s.write("kmsg", "")
 }
 
-// watch is a running Observe and all that it has seen.
-type watch struct {
+// seen is a running Observe and all that it has seen.
+type seen struct {
 	t    *testing.T
 	mu   sync.Mutex
 	all  []drivers.Observation
@@ -78,9 +78,9 @@ type watch struct {
 	stop func()
 }
 
-func observe(t *testing.T, d *Driver) *watch {
+func observe(t *testing.T, d *Driver) *seen {
 	t.Helper()
-	w := &watch{t: t, more: make(chan struct{}, 1)}
+	w := &seen{t: t, more: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -122,21 +122,21 @@ func observe(t *testing.T, d *Driver) *watch {
 }
 
 // count is how many observations there are so far.
-func (w *watch) count() int {
+func (w *seen) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.all)
 }
 
 // seen returns what there is so far behind the first from observations.
-func (w *watch) seen(from int) []drivers.Observation {
+func (w *seen) seen(from int) []drivers.Observation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.all[from:])
 }
 
 // until waits for an observation behind the first from ones.
-func (w *watch) until(from int, what string, good func(o drivers.Observation) bool) drivers.Observation {
+func (w *seen) until(from int, what string, good func(o drivers.Observation) bool) drivers.Observation {
 	w.t.Helper()
 	limit := time.After(40 * time.Second)
 	for {
@@ -157,7 +157,7 @@ func (w *watch) until(from int, what string, good func(o drivers.Observation) bo
 	}
 }
 
-func (w *watch) dump() {
+func (w *seen) dump() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, o := range w.all {
@@ -167,14 +167,14 @@ func (w *watch) dump() {
 	}
 }
 
-func (w *watch) state(from int, topic, value string) drivers.Observation {
+func (w *seen) state(from int, topic, value string) drivers.Observation {
 	w.t.Helper()
 	return w.until(from, topic+" "+value, func(o drivers.Observation) bool {
 		return o.Kind == drivers.State && o.Topic == topic && o.Value == value
 	})
 }
 
-func (w *watch) sample(from int, topic string) drivers.Observation {
+func (w *seen) sample(from int, topic string) drivers.Observation {
 	w.t.Helper()
 	return w.until(from, "a sample of "+topic, func(o drivers.Observation) bool {
 		return o.Kind == drivers.Sample && o.Topic == topic && o.Num >= 0

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/allpathsdown/allpathsdown/drivers/guest/watch"
 )
 
 // The pace and the limits of the held session.
@@ -49,7 +51,7 @@ func (o *observer) keepHeld(ctx context.Context) {
 			if ctx.Err() == nil {
 				o.d.env.Logf("%s: the session to hold cannot be opened yet: %v", o.d.env.ID, err)
 			}
-			wait(ctx, pingEvery)
+			wait(ctx, watch.PingEvery)
 			continue
 		}
 		boot = next
@@ -65,14 +67,14 @@ func (o *observer) openHeld(ctx context.Context) (*held, error) {
 		return nil, err
 	}
 	defer o.d.gate.leave()
-	h := &held{o: o, opened: o.clock.Now()}
+	h := &held{o: o, opened: o.Clock.Now()}
 	c, err := o.d.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	h.c = c
-	if h.builtin, err = openShell(ctx, o.reporter, c, "builtin"); err == nil {
-		h.external, err = openShell(ctx, o.reporter, c, "external")
+	if h.builtin, err = openShell(ctx, o.Reporter, c, "builtin"); err == nil {
+		h.external, err = openShell(ctx, o.Reporter, c, "external")
 	}
 	if err == nil {
 		h.manager, err = h.external.findManager(ctx)
@@ -117,7 +119,7 @@ func (h *held) hold(observed context.Context, boot string) (next string) {
 	select {
 	case <-dropped:
 	default: // the guest forgot it, but no packet has told so yet
-		h.o.state("ssh.held", "dropped", "the guest booted anew", h.since(h.o.clock.Now()), nil)
+		h.o.State("ssh.held", "dropped", "the guest booted anew", h.since(h.o.Clock.Now()), nil)
 	}
 	return next
 }
@@ -131,13 +133,13 @@ func (h *held) keepalive(ctx context.Context, dropped chan<- struct{}) {
 	defer t.Stop()
 	waiting := false
 	var sent time.Duration
-	h.reply.Store(int64(h.o.clock.Now()))
-	h.o.state("ssh.held", "connected", "", span{h.opened, h.o.clock.Now()}, nil)
+	h.reply.Store(int64(h.o.Clock.Now()))
+	h.o.State("ssh.held", "connected", "", between(h.opened, h.o.Clock.Now()), nil)
 	for {
-		now := h.o.clock.Now()
+		now := h.o.Clock.Now()
 		switch {
 		case waiting && now-sent >= unresponsive:
-			h.o.state("ssh.held", "unresponsive", "", h.since(now), nil)
+			h.o.State("ssh.held", "unresponsive", "", h.since(now), nil)
 		case !waiting:
 			waiting, sent = true, now
 			go func() { // ends with the reply or the connection
@@ -151,15 +153,15 @@ func (h *held) keepalive(ctx context.Context, dropped chan<- struct{}) {
 			if err != nil {
 				continue // the connection's end tells why
 			}
-			now := h.o.clock.Now()
-			s := span{sent, now}
+			now := h.o.Clock.Now()
+			s := between(sent, now)
 			if now-sent >= unresponsive {
-				s.lo = now
+				s.Lo = now
 			}
 			waiting = false
 			h.reply.Store(int64(now))
-			h.o.sample("ssh.held", (now - sent).Seconds(), span{sent, now})
-			h.o.state("ssh.held", "connected", "", s, nil)
+			h.o.Sample("ssh.held", (now - sent).Seconds(), between(sent, now))
+			h.o.State("ssh.held", "connected", "", s, nil)
 			select {
 			case <-t.C:
 			case err := <-gone:
@@ -178,7 +180,7 @@ func (h *held) keepalive(ctx context.Context, dropped chan<- struct{}) {
 }
 
 // since is the span from the last sign of life to now.
-func (h *held) since(now time.Duration) span { return span{time.Duration(h.reply.Load()), now} }
+func (h *held) since(now time.Duration) span { return between(time.Duration(h.reply.Load()), now) }
 
 // drop tells that the connection is gone.
 func (h *held) drop(ctx context.Context, err error, dropped chan<- struct{}) {
@@ -189,7 +191,7 @@ func (h *held) drop(ctx context.Context, err error, dropped chan<- struct{}) {
 	if err != nil {
 		text = err.Error()
 	}
-	h.o.state("ssh.held", "dropped", text, h.since(h.o.clock.Now()), nil)
+	h.o.State("ssh.held", "dropped", text, h.since(h.o.Clock.Now()), nil)
 	close(dropped)
 }
 
@@ -203,7 +205,7 @@ func (h *held) typeBuiltins(ctx context.Context) {
 		if !ok {
 			return
 		}
-		h.o.state("shell.builtin", "answers", "", r.span, nil)
+		h.o.State("shell.builtin", "answers", "", r.span, nil)
 		select {
 		case <-t.C:
 		case <-sh.ended:
@@ -249,9 +251,9 @@ func (h *held) command(ctx context.Context, line, topic string) (ok, there bool)
 		return false, false
 	}
 	if r.status == 0 {
-		h.o.state(topic, "answers", "", r.span, nil)
+		h.o.State(topic, "answers", "", r.span, nil)
 		return true, true
 	}
-	h.o.state(topic, "error", r.errorText(), r.span, nil)
+	h.o.State(topic, "error", r.errorText(), r.span, nil)
 	return false, true
 }

@@ -24,16 +24,16 @@ func (o *observer) tryLogins(ctx context.Context) {
 		if o.d.gate.enter(ctx) != nil {
 			return
 		}
-		begun := o.clock.Now()
+		begun := o.Clock.Now()
 		err := o.login(ctx)
-		now := o.clock.Now()
+		now := o.Clock.Now()
 		o.d.gate.leave()
 		if ctx.Err() != nil {
 			return
 		}
-		s := span{begun, now}
+		s := between(begun, now)
 		if known != 0 {
-			s.lo = known
+			s.Lo = known
 		}
 		known = begun // a failure says that this login, begun then, did not work
 		if err == nil {
@@ -42,12 +42,12 @@ func (o *observer) tryLogins(ctx context.Context) {
 		var e *loginError
 		switch {
 		case err == nil:
-			o.sample("ssh.new", (now - begun).Seconds(), span{begun, now})
-			o.state("ssh.new", "ok", "", s, nil)
+			o.Sample("ssh.new", (now - begun).Seconds(), between(begun, now))
+			o.State("ssh.new", "ok", "", s, nil)
 		case errors.As(err, &e):
-			o.state("ssh.new", "failed", e.words(), s, map[string]string{"error": e.err.Error()})
+			o.State("ssh.new", "failed", e.words(), s, map[string]string{"error": e.err.Error()})
 		default:
-			o.state("ssh.new", "failed", stageCommand+" "+byFailure, s, map[string]string{"error": err.Error()})
+			o.State("ssh.new", "failed", stageCommand+" "+byFailure, s, map[string]string{"error": err.Error()})
 		}
 		t.Reset(againAfter)
 		if err == nil {
@@ -56,8 +56,8 @@ func (o *observer) tryLogins(ctx context.Context) {
 		for waiting := true; waiting; {
 			select {
 			case <-o.d.quieted:
-				now := o.clock.Now()
-				o.state("ssh.new", "unknown", "nobody logs in for a moment", span{now, now}, nil)
+				now := o.Clock.Now()
+				o.State("ssh.new", "unknown", "nobody logs in for a moment", between(now, now), nil)
 				continue
 			case <-o.d.login:
 			case <-t.C:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/guest/agent"
+	"github.com/allpathsdown/allpathsdown/drivers/guest/watch"
 )
 
 // fakeLS puts an ls into the guest that does what the
@@ -156,7 +157,7 @@ func TestObserveWithTheRealAgent(t *testing.T) {
 	if o := verify(t, d, "damaged", "absent"); o.Attrs["missing"] == "0" {
 		t.Errorf("%+v", o)
 	}
-	if err := d.Load(ctx, 1); !errors.Is(err, errNotObserved) {
+	if err := d.Load(ctx, 1); !errors.Is(err, watch.ErrNotObserved) {
 		t.Error(err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(s.dir, "run", "agent-*")); len(left) > 0 {
@@ -262,14 +263,7 @@ func TestDiskStates(t *testing.T) {
 	w := observe(t, d)
 	w.state(0, "agent", "up")
 	w.until(0, "the first ping's answer", func(drivers.Observation) bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.current == nil {
-			return false
-		}
-		d.current.clock.mu.Lock()
-		defer d.current.clock.mu.Unlock()
-		return d.current.clock.known
+		return d.agents.Compared()
 	})
 	for kind, topic := range map[string]string{agent.TypeRead: "disk", agent.TypeWrite: "write"} {
 		from := w.count()
@@ -331,7 +325,7 @@ func TestSilenceAndReboot(t *testing.T) {
 	a.beat()
 	w.state(0, "alive", "beating")
 	silent := w.state(0, "alive", "silent")
-	if got := silent.Hi - silent.Lo; got < silentAfter || got > silentAfter+2*time.Second {
+	if got := silent.Hi - silent.Lo; got < watch.SilentAfter || got > watch.SilentAfter+2*time.Second {
 		t.Errorf("silent told after %v", got)
 	}
 	w.until(0, "the silence so far", func(o drivers.Observation) bool {

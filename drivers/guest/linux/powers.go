@@ -7,13 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/guest/agent"
+	"github.com/allpathsdown/allpathsdown/drivers/guest/watch"
 )
 
 // QuietPeriod is how long after DropCaches nothing is read from the guest's disk on this driver's behalf, so that the caches
@@ -97,8 +97,8 @@ func (d *Driver) DropCaches(ctx context.Context) error {
 	if err := d.gate.shut(ctx); err != nil {
 		return fmt.Errorf("%s: waiting for commands and logins in flight before dropping caches: %w", d.env.ID, err)
 	}
-	err := d.withAgent(ctx, func(a *agentConn) error {
-		_, err := a.call(ctx, agent.Command{Type: agent.CmdDropCaches})
+	err := d.agents.With(ctx, func(a *watch.Agent) error {
+		_, err := a.Call(ctx, agent.Command{Type: agent.CmdDropCaches})
 		return err
 	})
 	if err != nil {
@@ -126,20 +126,7 @@ func wake(ch chan struct{}) {
 func (d *Driver) Load(ctx context.Context, n int) error {
 	ctx, cancel := d.bound(ctx, loadLimit)
 	defer cancel()
-	d.mu.Lock()
-	observing := d.observing
-	d.mu.Unlock()
-	if !observing {
-		return fmt.Errorf("%s: giving it load: %w", d.env.ID, errNotObserved)
-	}
-	err := d.withAgent(ctx, func(a *agentConn) error {
-		_, err := a.call(ctx, agent.Command{Type: agent.CmdLoad, N: n})
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("%s: giving it %d writers: %w", d.env.ID, n, err)
-	}
-	return nil
+	return d.agents.Load(ctx, n)
 }
 
 // VerifyWrites reads back, past the caches, every record whose acknowledgement arrived since the driver was opened, and the
@@ -147,66 +134,7 @@ func (d *Driver) Load(ctx context.Context, n int) error {
 func (d *Driver) VerifyWrites(ctx context.Context) ([]drivers.Observation, error) {
 	ctx, cancel := d.bound(ctx, verifyLimit)
 	defer cancel()
-	begun := d.env.Clock.Now()
-	d.mu.Lock()
-	files := make([]agent.LogFile, 0, len(d.acked))
-	for _, f := range d.acked {
-		files = append(files, f)
-	}
-	d.mu.Unlock()
-	slices.SortFunc(files, func(a, b agent.LogFile) int { return cmp.Compare(a.Path, b.Path) })
-	var logs, seed agent.Reply
-	err := d.withAgent(ctx, func(a *agentConn) (err error) {
-		if logs, err = a.call(ctx, agent.Command{Type: agent.CmdVerify, Files: files}); err != nil {
-			return err
-		}
-		seed, err = a.call(ctx, agent.Command{Type: agent.CmdSeed})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: reading back what was written: %w", d.env.ID, err)
-	}
-	acklog, err := sumUp(files, logs.Files)
-	if err != nil {
-		return nil, fmt.Errorf("%s: reading back what was written: %w", d.env.ID, err)
-	}
-	now := d.env.Clock.Now()
-	acklog.Lo, acklog.Hi, acklog.Lane, acklog.Kind = begun, now, d.env.Lane, drivers.Event
-	return []drivers.Observation{acklog, {
-		Lo: begun, Hi: now, Lane: d.env.Lane, Kind: drivers.Event, Topic: "seed", Value: seed.Seed, Text: seed.Text,
-	}}, nil
-}
-
-// sumUp adds the results of all files and names those that are damaged.
-func sumUp(files []agent.LogFile, results []agent.FileResult) (drivers.Observation, error) {
-	if len(results) != len(files) {
-		return drivers.Observation{}, fmt.Errorf("the agent checked %d of %d files", len(results), len(files))
-	}
-	var acked, found, missing, corrupt, disorder uint64
-	text := ""
-	for i, r := range results {
-		if r.Error != "" {
-			return drivers.Observation{}, fmt.Errorf("%s: %s", r.Path, r.Error)
-		}
-		acked += files[i].Acked
-		found += r.Found
-		missing += r.Missing
-		corrupt += r.Corrupt
-		disorder += r.Disorder
-		if r.Missing+r.Corrupt+r.Disorder > 0 {
-			text += fmt.Sprintf("%s: acknowledged %d, found %d, missing %d, corrupt %d, out of order %d, last %d\n",
-				r.Path, r.Acked, r.Found, r.Missing, r.Corrupt, r.Disorder, r.Last)
-		}
-	}
-	value := "intact"
-	if text != "" {
-		value = "damaged"
-	}
-	dec := func(n uint64) string { return strconv.FormatUint(n, 10) }
-	return drivers.Observation{Topic: "acklog", Value: value, Text: text, Attrs: map[string]string{
-		"acked": dec(acked), "found": dec(found), "missing": dec(missing), "corrupt": dec(corrupt),
-		"disorder": dec(disorder), "files": strconv.Itoa(len(files)),
-	}}, nil
+	return d.agents.VerifyWrites(ctx, d.env.Lane)
 }
 
 // Halt shuts the guest down in order. It returns when the guest has closed the connection, which is before it is off: the
@@ -242,9 +170,9 @@ func (d *Driver) Settings(ctx context.Context) (map[string]string, error) {
 	ctx, cancel := d.bound(ctx, settingsLimit)
 	defer cancel()
 	out := map[string]string{}
-	err := d.withAgent(ctx, func(a *agentConn) error {
-		h := a.hello
-		out["scsi_timeout"] = strconv.FormatFloat(a.system.Load().Timeout, 'g', -1, 64)
+	err := d.agents.With(ctx, func(a *watch.Agent) error {
+		h := a.Hello
+		out["scsi_timeout"] = strconv.FormatFloat(a.System().Timeout, 'g', -1, 64)
 		out["kernel"], out["os"], out["root_fs"], out["root_device"] = h.Kernel, h.OS, h.RootFS, h.RootDevice
 		out["write_cache"] = cmp.Or(h.WriteCache, "unknown")
 		return nil

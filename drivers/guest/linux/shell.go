@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/allpathsdown/allpathsdown/drivers/guest/watch"
 )
 
 // What is kept of one answer.
@@ -31,7 +33,7 @@ var managers = []string{"/usr/bin/yum", "/usr/bin/dnf", "/usr/bin/zypper", "/usr
 
 // shell is a login shell. One goroutine asks.
 type shell struct {
-	*reporter
+	*watch.Reporter
 	name  string
 	in    chan string
 	lines chan line     // closed when the shell is gone
@@ -63,7 +65,7 @@ type response struct {
 }
 
 // openShell starts a login shell on a terminal and waits until it answers. ctx bounds that.
-func openShell(ctx context.Context, r *reporter, c *client, name string) (*shell, error) {
+func openShell(ctx context.Context, r *watch.Reporter, c *client, name string) (*shell, error) {
 	s, err := c.NewSession()
 	if err != nil {
 		return nil, fail(stageSession, err, ctx.Err() != nil)
@@ -83,7 +85,7 @@ func openShell(ctx context.Context, r *reporter, c *client, name string) (*shell
 		return nil, fail(stageSession, err, ctx.Err() != nil)
 	}
 	sh := &shell{
-		reporter: r, name: name, in: make(chan string, 4), lines: make(chan line, 64), ended: make(chan struct{}),
+		Reporter: r, name: name, in: make(chan string, 4), lines: make(chan line, 64), ended: make(chan struct{}),
 		shown: map[string]transcript{},
 	}
 	go func() { _ = s.Wait(); close(sh.ended) }() // ends with the shell or the connection
@@ -108,7 +110,7 @@ func openShell(ctx context.Context, r *reporter, c *client, name string) (*shell
 				return nil, fail(stageCommand, io.EOF, ctx.Err() != nil)
 			}
 			if strings.HasSuffix(l.text, "apd-ready-42") {
-				sh.answered = r.clock.Now()
+				sh.answered = r.Clock.Now()
 				return sh, nil
 			}
 		case <-ctx.Done():
@@ -136,7 +138,7 @@ func (s *shell) read(out io.Reader) {
 		if len(text) > maxLine {
 			text = strings.ToValidUTF8(text[:maxLine], "")
 		}
-		s.lines <- line{text, s.clock.Now()} // taken until the session is closed, see drain
+		s.lines <- line{text, s.Clock.Now()} // taken until the session is closed, see drain
 	}
 }
 
@@ -160,7 +162,7 @@ func (s *shell) ask(ctx context.Context, command string, quiet time.Duration, to
 		typed, show = command+"\n"+typed, command
 	}
 	r := response{command: command}
-	begun := s.clock.Now()
+	begun := s.Clock.Now()
 	select {
 	case s.in <- typed:
 	default: // the connection takes nothing; the marker will not come either
@@ -180,7 +182,7 @@ func (s *shell) ask(ctx context.Context, command string, quiet time.Duration, to
 					since = firstAt(r.lines, l)
 				}
 				r.status, _ = strconv.Atoi(rest)
-				r.span = span{since, max(since, firstAt(r.lines, l))}
+				r.span = between(since, max(since, firstAt(r.lines, l)))
 				s.tell(command, show, begun, r, l, told)
 				return r, true
 			}
@@ -190,7 +192,7 @@ func (s *shell) ask(ctx context.Context, command string, quiet time.Duration, to
 		case <-timer.C:
 			told = true
 			s.typed(command, show, begun)
-			s.state(topic, "silent", "", span{begun, s.clock.Now()}, nil)
+			s.State(topic, "silent", "", between(begun, s.Clock.Now()), nil)
 		case <-ctx.Done():
 			return r, false
 		}
@@ -234,7 +236,7 @@ func (s *shell) tell(command, show string, typed time.Duration, r response, end 
 		out = append(slices.Clip(out), end)
 	}
 	for _, l := range out {
-		s.event("transcript", "out", l.text, at(l.at), map[string]string{"shell": s.name})
+		s.Event("transcript", "out", l.text, at(l.at), map[string]string{"shell": s.name})
 	}
 	s.shown[command] = transcript{lines: lines}
 }
@@ -242,14 +244,14 @@ func (s *shell) tell(command, show string, typed time.Duration, r response, end 
 // typed puts what was typed into the transcript, behind how often the exchange before was repeated.
 func (s *shell) typed(command, show string, t time.Duration) {
 	s.repeats(command, t)
-	s.event("transcript", "in", show, at(t), map[string]string{"shell": s.name})
+	s.Event("transcript", "in", show, at(t), map[string]string{"shell": s.name})
 }
 
 // repeats tells how often the last exchange was repeated, if it was.
 func (s *shell) repeats(command string, t time.Duration) {
 	before := s.shown[command]
 	if before.repeated > 0 {
-		s.event("transcript", "repeated", cmp.Or(command, "echo"), at(t), map[string]string{
+		s.Event("transcript", "repeated", cmp.Or(command, "echo"), at(t), map[string]string{
 			"shell": s.name, "times": strconv.Itoa(before.repeated),
 		})
 	}
@@ -261,14 +263,14 @@ func (s *shell) repeats(command string, t time.Duration) {
 // tells that a shell which is gone does not answer.
 func (s *shell) over(observed context.Context, topics ...string) {
 	for command := range s.shown {
-		s.repeats(command, s.clock.Now())
+		s.repeats(command, s.Clock.Now())
 	}
 	s.drain()
 	if observed.Err() != nil {
 		return
 	}
 	for _, topic := range topics {
-		s.state(topic, "silent", "the session is gone", span{s.answered, s.clock.Now()}, nil)
+		s.State(topic, "silent", "the session is gone", between(s.answered, s.Clock.Now()), nil)
 	}
 }
 

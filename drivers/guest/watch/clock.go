@@ -1,6 +1,6 @@
 // This file places the agent's clock on the harness's.
 
-package linux
+package watch
 
 import (
 	"sync"

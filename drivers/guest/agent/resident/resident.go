@@ -31,6 +31,7 @@ const (
 	queuedLines = 8192
 	roundLength = 2000
 	roundPause  = 20 * time.Millisecond
+	pacedRounds = 2 // between two beats, where there is a pace: most of what an idle agent costs is waking up
 	atOnce      = 1
 )
 
@@ -254,7 +255,11 @@ func wait(ctx context.Context, d time.Duration) bool {
 // work is the CPU worker: a little arithmetic, then a pause, so that it shows life without eating the core.
 func (r *resident) work(ctx context.Context) {
 	x := uint64(88172645463325252)
-	every(ctx, roundPause, func() {
+	pause := roundPause
+	if r.o.Pace != 0 {
+		pause = r.o.beatEvery() / pacedRounds
+	}
+	every(ctx, pause, func() {
 		for range roundLength {
 			x ^= x << 13
 			x ^= x >> 7

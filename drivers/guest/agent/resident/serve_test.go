@@ -23,6 +23,20 @@ import (
 
 const patience = 20 * time.Second
 
+// tempDir is a folder that goes with the test. Under Wine, which lacks a call that Go removes folders with, it goes with the prefix.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	if runtime.GOOS != "windows" {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("", "apd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 // server is an agent in this process that listens, on files of the test.
 type server struct {
 	t       *testing.T
@@ -34,7 +48,7 @@ type server struct {
 func serve(t *testing.T, prepare func(o *Options)) *server {
 	t.Helper()
 	t.Parallel()
-	dir := t.TempDir()
+	dir := tempDir(t)
 	o := Options{
 		Instance: "test-1", Dir: filepath.Join(dir, "log"), Device: filepath.Join(dir, "device"), Kmsg: filepath.Join(dir, "kmsg"),
 		Seed: filepath.Join(dir, "seed"), Folder: dir, Pace: maxPace, Alone: time.Minute,
@@ -269,7 +283,7 @@ func TestIdentityIsDeletedOnceItIsRead(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	text, err := json.Marshal(id)
 	g.Expect(err).NotTo(HaveOccurred())
-	path := filepath.Join(t.TempDir(), "identity")
+	path := filepath.Join(tempDir(t), "identity")
 	for content, good := range map[string]bool{string(text): true, "{}": false, strings.Repeat("x", link.MaxIdentity+1): false} {
 		g.Expect(os.WriteFile(path, []byte(content), 0o600)).To(Succeed())
 		got, err := ReadIdentity(path)

@@ -5,7 +5,7 @@ PROFILE ?=
 LABELS  ?= !soak
 LAB     ?= hack/labs/esxi.yaml,hack/labs/qemu-pvscsi.yaml,hack/labs/qemu-virtio.yaml
 OUT     ?= out
-AGENT   := drivers/guest/agent/binary/bin/agent-linux-amd64
+AGENTS  := drivers/guest/agent/binary/bin
 
 # Static binaries: they can be carried into a lab without a toolchain.
 export CGO_ENABLED = 0
@@ -18,7 +18,8 @@ run: setup build
 comma := ,
 
 build:
-	@$(GO) build -trimpath -ldflags '-s -w' -o $(AGENT) ./drivers/guest/agent/cmd/apd-agent
+	@for os in linux windows; do GOOS=$$os GOARCH=amd64 $(GO) build -trimpath -ldflags '-s -w' \
+		-o $(AGENTS)/agent-$$os-amd64 ./drivers/guest/agent/cmd/apd-agent || exit; done
 	@$(GO) build -o bin/apd ./hack/apd
 	@$(GO) test -c -o bin/suites.test ./suites
 

@@ -25,6 +25,8 @@ if [ "${1:-}" = test ]; then
 	need nftables /usr/sbin/nft
 	need snmpd /usr/sbin/snmpd
 	need openipmi /usr/bin/ipmi_sim
+	need wine /usr/bin/wine
+	need wine64 /usr/lib/wine/wine64
 fi
 [ -n "$missing" ] || exit 0
 line="apt-get install --yes --no-install-recommends$missing"

@@ -16,6 +16,7 @@ import (
 const (
 	handshakeLimit = 10 * time.Second
 	handshakes     = 8
+	sendBuffer     = 16 << 10    // bytes; what lies there when a connection breaks is lost, though it was sent
 	retryAccept    = time.Second // after an error that is not the listener's end, such as a lack of handles
 )
 
@@ -84,6 +85,9 @@ func (l *listener) take() {
 func (l *listener) greet(raw net.Conn) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, handshakeLimit)
 	defer cancel()
+	if c, ok := raw.(*net.TCPConn); ok {
+		_ = c.SetWriteBuffer(sendBuffer) // the system's own size does as well, with more to lose
+	}
 	conn := tls.Server(raw, l.config)
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()

@@ -4,30 +4,41 @@ package resident
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers/guest/agent"
 )
 
+// The sizes of uncached reads in bytes: multiples of every sector size.
+const (
+	blockSize = 4096
+	chunkSize = 128 << 10
+)
+
+// since is the time since a reading of the guest's monotonic clock.
+func since(begun int64) time.Duration { return time.Duration(monotonic() - begun) }
+
 // readDisk reads one block past every cache, again and again, each at another place. The device stays open: to open an
 // offline device anew would fail with another error than to read from it.
-func (r *resident) readDisk(ctx context.Context, node string) {
+func (r *resident) readDisk(ctx context.Context, d disk) {
 	var dev *device
 	for {
 		r.send(agent.Message{Type: agent.TypeRead, IO: &agent.IO{Phase: agent.Start}})
-		begun := time.Now()
+		begun := monotonic()
 		var err error
 		if dev == nil {
-			dev, err = openDevice(node)
+			dev, err = openDevice(d)
 		}
 		if err == nil {
 			err = dev.read()
 		}
 		r.send(agent.Message{Type: agent.TypeRead, IO: &agent.IO{
-			Phase: agent.Done, Seconds: time.Since(begun).Seconds(), Error: errText(err),
+			Phase: agent.Done, Seconds: since(begun).Seconds(), Error: errText(err),
 		}})
 		if !wait(ctx, r.o.ReadEvery) {
 			return
@@ -53,7 +64,7 @@ func (w *writer) run(ctx context.Context) {
 	if limit == 0 {
 		limit = agent.MaxRecords
 	}
-	for part := 0; w.fill(ctx, agent.LogName(w.r.o.Dir, w.r.o.Instance, w.number, part), limit); part++ {
+	for part := 0; w.fill(ctx, filepath.FromSlash(agent.LogName(w.r.o.Dir, w.r.o.Instance, w.number, part)), limit); part++ {
 		w.r.load.report()
 	}
 	w.mu.Lock()
@@ -69,7 +80,7 @@ func (w *writer) fill(ctx context.Context, path string, limit uint64) bool {
 	buf := make([]byte, agent.RecordSize)
 	for seq := uint64(1); seq <= limit; {
 		w.begin(path, seq)
-		begun := time.Now()
+		begun := monotonic()
 		var err error
 		if f == nil {
 			f, err = openLog(path)
@@ -78,7 +89,7 @@ func (w *writer) fill(ctx context.Context, path string, limit uint64) bool {
 			agent.Record{Instance: w.r.o.Instance, Writer: w.number, Seq: seq, T: monotonic()}.Encode(buf)
 			err = f.append(buf, int64(seq-1)*agent.RecordSize)
 		}
-		w.done(path, seq, time.Since(begun), err)
+		w.done(path, seq, since(begun), err)
 		pause := retryEvery
 		if err == nil {
 			seq++
@@ -146,8 +157,15 @@ func (l *load) set(ctx context.Context, n int) {
 		go w.run(run)
 	}
 	if first {
-		go every(ctx, beatEvery, l.report)
+		go every(ctx, l.r.o.beatEvery(), l.report)
 	}
+}
+
+// running tells whether extra writers are wanted.
+func (l *load) running() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.wanted > 0
 }
 
 // report sends the state of the writers; those that ended are told of once more and forgotten.
@@ -177,20 +195,46 @@ func (l *load) report() {
 	}
 }
 
-// stirJournal has the file system write to its own log all the time, as the daemons of an ordinary system do. Without it an
-// outage may find the guest's only writes among its data, and the file system would meet its first error rounds later. The
-// file stays open, and only its mode changes: nothing has to be read for that, so a log write is in flight at the cut.
-func (r *resident) stirJournal(ctx context.Context) {
-	var f *os.File
-	for mode := os.FileMode(0o600); wait(ctx, stirEvery); mode ^= 0o040 {
-		if f == nil {
-			var err error
-			if f, err = os.OpenFile(filepath.Join(r.o.Dir, "journal"), os.O_CREATE|os.O_WRONLY, mode); err != nil {
-				f = nil
-				continue // that the disk fails is seen by the log's writer too, which reports it
-			}
+// bounded runs do and waits for at most bound. A call that hangs stays behind.
+func bounded(what string, bound time.Duration, do func() error) error {
+	_, err := within(what, bound, func() (struct{}, error) { return struct{}{}, do() })
+	return err
+}
+
+// within is bounded for a call with a result.
+func within[T any](what string, bound time.Duration, do func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := do()
+		done <- result{v, err}
+	}()
+	t := time.NewTimer(bound)
+	defer t.Stop()
+	var none T
+	select {
+	case got := <-done:
+		if got.err != nil {
+			return none, fmt.Errorf("%s: %w", what, got.err)
 		}
-		_ = f.Chmod(mode)
-		_ = f.Sync()
+		return got.v, nil
+	case <-t.C:
+		return none, fmt.Errorf("%s did not end within %v", what, bound)
+	}
+}
+
+// removeOld deletes the logs of instances whose names do not begin with keep.
+func removeOld(dir, keep string) {
+	logs, err := filepath.Glob(filepath.Join(dir, "acklog-*"))
+	if err != nil {
+		return
+	}
+	for _, name := range logs {
+		if !strings.HasPrefix(filepath.Base(name), "acklog-"+keep) {
+			_ = os.Remove(name)
+		}
 	}
 }

@@ -31,7 +31,15 @@ const (
 	queuedLines = 8192
 	roundLength = 2000
 	roundPause  = 20 * time.Millisecond
+	pacedRounds = 2 // between two beats, where there is a pace: most of what an idle agent costs is waking up
 	atOnce      = 1
+)
+
+// The limits of Options.Pace in Hz. An agent that did a thousand things a second would be a load of its own, and measure itself.
+const (
+	minPace   = 1
+	maxPace   = 10
+	servePace = 4
 )
 
 // Options says what the agent works on. Only tests need more than Instance and Keep.
@@ -42,8 +50,11 @@ type Options struct {
 	Device     string        // what is read; empty for the disk of the root file system
 	Kmsg       string        // the kernel's log
 	Seed       string        // the folder with SHA256SUMS and the files it names
+	Folder     string        // folders below this one are listed, one after the other; Windows only
+	Pace       float64       // beats, records and reads a second, 1 to 10; 0 for the fixed pace and the two pauses below
 	WriteEvery time.Duration // the pause between two records of the log
 	ReadEvery  time.Duration // the pause between two reads
+	Alone      time.Duration // an agent that listens ends when it has had no client for so long
 	Lock       bool          // keep all memory of this process in memory
 	Quiet      bool          // take commands and do nothing else: no reads, no writes, no kernel log
 }
@@ -51,9 +62,37 @@ type Options struct {
 // Defaults returns the options for a guest.
 func Defaults() Options {
 	return Options{
-		Lock: true, Dir: "/var/lib/apd", Kmsg: "/dev/kmsg", Seed: "/srv/seed",
-		WriteEvery: 200 * time.Millisecond, ReadEvery: 500 * time.Millisecond,
+		Lock: true, Dir: defaultDir, Kmsg: defaultKmsg, Seed: defaultSeed, Folder: defaultFolder,
+		WriteEvery: 200 * time.Millisecond, ReadEvery: 500 * time.Millisecond, Alone: 4 * time.Hour,
 	}
+}
+
+// Check refuses options that make no sense, and applies the pace.
+func (o *Options) Check() error {
+	if !instanceName.MatchString(o.Instance) {
+		return fmt.Errorf("the instance %q is not made of 1 to 64 letters, digits and dashes", o.Instance)
+	}
+	if o.Alone < 0 {
+		return fmt.Errorf("an agent cannot be alone for %v", o.Alone)
+	}
+	if o.Pace == 0 {
+		return nil
+	}
+	if !(o.Pace >= minPace && o.Pace <= maxPace) { // not a number is refused too
+		return fmt.Errorf("the pace %g Hz is not between %d and %d: a faster agent would be a load of its own, a slower one would see too little",
+			o.Pace, minPace, maxPace)
+	}
+	o.WriteEvery = o.beatEvery()
+	o.ReadEvery = o.WriteEvery
+	return nil
+}
+
+// beatEvery is the time between two beats.
+func (o *Options) beatEvery() time.Duration {
+	if o.Pace == 0 {
+		return beatEvery
+	}
+	return time.Duration(float64(time.Second) / o.Pace)
 }
 
 var instanceName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
@@ -61,54 +100,83 @@ var instanceName = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
 // resident is one running agent.
 type resident struct {
 	o       Options
-	out     chan []byte
+	out     chan []byte // for the pipe
+	keep    *backlog    // in place of out, for an agent that listens
+	disk    disk
+	hello   agent.Hello
+	begun   int64 // when hello was made, on the guest's monotonic clock
+	locked  atomic.Pointer[string]
 	dropped atomic.Uint64
 	rounds  atomic.Uint64
 	load    load
-	busy    sync.Map // command type -> *atomic.Int32, how many are running
+	busy    sync.Map      // command type -> *atomic.Int32, how many are running
+	end     chan struct{} // takes the word of a client that the agent is to end; nil where its input's end says so
+}
+
+// newResident looks at the guest. It starts nothing.
+func newResident(o Options) *resident {
+	r := &resident{o: o}
+	r.load.r = r
+	r.lock()
+	r.disk = rootDisk(o)
+	r.hello, r.begun = hostFacts(r.disk), monotonic()
+	r.hello.Protocol, r.hello.Instance, r.hello.Without = agent.Protocol, o.Instance, r.disk.without
+	return r
+}
+
+// lock keeps the memory of this process in memory, and keeps the reason when it cannot.
+func (r *resident) lock() {
+	why := ""
+	if r.o.Lock {
+		if err := lockMemory(); err != nil {
+			why = err.Error()
+		}
+	}
+	r.locked.Store(&why)
+}
+
+// sayHello is the hello as it is now.
+func (r *resident) sayHello() *agent.Hello {
+	h := r.hello
+	h.Uptime += since(r.begun).Seconds()
+	h.Locked, h.System = *r.locked.Load(), systemState(r.disk)
+	return &h
+}
+
+// begin starts the work.
+func (r *resident) begin(ctx context.Context) {
+	if r.o.Quiet {
+		return
+	}
+	go r.work(ctx)
+	go r.beat(ctx)
+	go r.readDisk(ctx, r.disk)
+	r.alongside(ctx, r.disk)
+	go func() {
+		if r.o.Keep != "" {
+			removeOld(r.o.Dir, r.o.Keep)
+		}
+		(&writer{r: r, pause: r.o.WriteEvery}).run(ctx)
+	}()
 }
 
 // Run runs the agent until in ends, and returns nil then. Goroutines that hang in a call to the disk are left behind: the
 // caller ends the process.
 func Run(ctx context.Context, o Options, in io.Reader, out io.Writer) error {
-	if !instanceName.MatchString(o.Instance) {
-		return fmt.Errorf("the instance %q is not made of 1 to 64 letters, digits and dashes", o.Instance)
+	if err := o.Check(); err != nil {
+		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var locked error
-	if o.Lock {
-		locked = lockMemory()
-	}
-	disk := rootDisk(o.Device)
-	r := &resident{o: o, out: make(chan []byte, queuedLines)}
-	r.load.r = r
-
-	hello := hostFacts(disk)
-	hello.Protocol, hello.Instance, hello.System = agent.Protocol, o.Instance, systemState(disk)
-	if locked != nil {
-		hello.Locked = locked.Error()
-	}
-	r.send(agent.Message{Type: agent.TypeHello, Hello: &hello})
+	r := newResident(o)
+	r.out = make(chan []byte, queuedLines)
+	r.send(agent.Message{Type: agent.TypeHello, Hello: r.sayHello()})
 
 	broken := make(chan error, 1)
 	go r.writeOut(ctx, out, broken)
-	if !o.Quiet {
-		go r.work(ctx)
-		go r.beat(ctx)
-		go r.watchSystem(ctx, disk)
-		go r.readDisk(ctx, disk.node)
-		go r.tailKmsg(ctx)
-		go r.stirJournal(ctx)
-		go func() {
-			if o.Keep != "" {
-				removeOld(o.Dir, o.Keep)
-			}
-			(&writer{r: r, pause: o.WriteEvery}).run(ctx)
-		}()
-	}
+	r.begin(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- r.takeCommands(ctx, in) }()
+	go func() { ended <- r.takeCommands(ctx, in, r.reply) }()
 	select {
 	case err := <-ended:
 		return err
@@ -121,17 +189,27 @@ func Run(ctx context.Context, o Options, in io.Reader, out io.Writer) error {
 
 // send queues a message with the present time. When the queue is full it is dropped and counted: nobody waits for the output.
 func (r *resident) send(m agent.Message) {
-	m.T = monotonic()
-	b, err := json.Marshal(m)
+	b, err := line(m)
 	if err != nil {
 		r.dropped.Add(1)
 		return
 	}
+	if r.keep != nil {
+		r.dropped.Add(r.keep.put(m.Type, b))
+		return
+	}
 	select {
-	case r.out <- append(b, '\n'):
+	case r.out <- b:
 	default:
 		r.dropped.Add(1)
 	}
+}
+
+// line is a message with the present time.
+func line(m agent.Message) ([]byte, error) {
+	m.T = monotonic()
+	b, err := json.Marshal(m)
+	return append(b, '\n'), err
 }
 
 func (r *resident) writeOut(ctx context.Context, out io.Writer, broken chan<- error) {
@@ -177,7 +255,11 @@ func wait(ctx context.Context, d time.Duration) bool {
 // work is the CPU worker: a little arithmetic, then a pause, so that it shows life without eating the core.
 func (r *resident) work(ctx context.Context) {
 	x := uint64(88172645463325252)
-	every(ctx, roundPause, func() {
+	pause := roundPause
+	if r.o.Pace != 0 {
+		pause = r.o.beatEvery() / pacedRounds
+	}
+	every(ctx, pause, func() {
 		for range roundLength {
 			x ^= x << 13
 			x ^= x >> 7
@@ -190,20 +272,13 @@ func (r *resident) work(ctx context.Context) {
 }
 
 func (r *resident) beat(ctx context.Context) {
-	every(ctx, beatEvery, func() {
+	every(ctx, r.o.beatEvery(), func() {
 		r.send(agent.Message{Type: agent.TypeBeat, Beat: &agent.Beat{Rounds: r.rounds.Load(), Dropped: r.dropped.Load()}})
 	})
 }
 
-func (r *resident) watchSystem(ctx context.Context, d disk) {
-	every(ctx, systemEvery, func() {
-		s := systemState(d)
-		r.send(agent.Message{Type: agent.TypeSystem, System: &s})
-	})
-}
-
 // takeCommands returns nil when in ends.
-func (r *resident) takeCommands(ctx context.Context, in io.Reader) error {
+func (r *resident) takeCommands(ctx context.Context, in io.Reader, reply func(agent.Reply)) error {
 	lines := agent.NewReader(in)
 	for {
 		var c agent.Command
@@ -211,13 +286,13 @@ func (r *resident) takeCommands(ctx context.Context, in io.Reader) error {
 		var bad *agent.LineError
 		switch {
 		case errors.As(err, &bad):
-			r.reply(agent.Reply{Error: bad.Error()})
+			reply(agent.Reply{Error: bad.Error()})
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return fmt.Errorf("reading commands: %w", err)
 		default:
-			r.do(ctx, c)
+			r.do(ctx, c, reply)
 		}
 	}
 }
@@ -225,28 +300,28 @@ func (r *resident) takeCommands(ctx context.Context, in io.Reader) error {
 func (r *resident) reply(p agent.Reply) { r.send(agent.Message{Type: agent.TypeReply, Reply: &p}) }
 
 // do answers a command; what may hang runs in a goroutine of its own, one of a kind.
-func (r *resident) do(ctx context.Context, c agent.Command) {
+func (r *resident) do(ctx context.Context, c agent.Command, reply func(agent.Reply)) {
 	switch c.Type {
 	case agent.CmdPing:
-		r.reply(agent.Reply{ID: c.ID})
+		reply(agent.Reply{ID: c.ID})
 	case agent.CmdLoad:
 		if r.o.Quiet || c.N < 0 || c.N > 64 {
-			r.reply(agent.Reply{ID: c.ID, Error: fmt.Sprintf("cannot run %d writers", c.N)})
+			reply(agent.Reply{ID: c.ID, Error: fmt.Sprintf("cannot run %d writers", c.N)})
 			return
 		}
 		r.load.set(ctx, c.N)
-		r.reply(agent.Reply{ID: c.ID})
+		reply(agent.Reply{ID: c.ID})
 	case agent.CmdDropCaches:
-		r.alone(c, func() agent.Reply {
+		r.alone(c, reply, func() agent.Reply {
 			if err := dropCaches(syncBound); err != nil {
 				return agent.Reply{Error: err.Error()}
 			}
 			return agent.Reply{}
 		})
 	case agent.CmdVerify:
-		r.alone(c, func() agent.Reply { return agent.Reply{Files: verify(c.Files)} })
+		r.alone(c, reply, func() agent.Reply { return agent.Reply{Files: verify(c.Files)} })
 	case agent.CmdSeed:
-		r.alone(c, func() agent.Reply {
+		r.alone(c, reply, func() agent.Reply {
 			result, text, err := checkSeed(r.o.Seed)
 			p := agent.Reply{Seed: result, Text: text}
 			if err != nil {
@@ -254,24 +329,34 @@ func (r *resident) do(ctx context.Context, c agent.Command) {
 			}
 			return p
 		})
+	case agent.CmdEnd:
+		if r.end == nil {
+			reply(agent.Reply{ID: c.ID, Error: "this agent ends when its input does"})
+			return
+		}
+		reply(agent.Reply{ID: c.ID})
+		select {
+		case r.end <- struct{}{}:
+		default:
+		}
 	default:
-		r.reply(agent.Reply{ID: c.ID, Error: fmt.Sprintf("no such command: %q", c.Type)})
+		reply(agent.Reply{ID: c.ID, Error: fmt.Sprintf("no such command: %q", c.Type)})
 	}
 }
 
 // alone runs a command in a goroutine unless one of its type is still running.
-func (r *resident) alone(c agent.Command, run func() agent.Reply) {
+func (r *resident) alone(c agent.Command, reply func(agent.Reply), run func() agent.Reply) {
 	v, _ := r.busy.LoadOrStore(c.Type, new(atomic.Int32))
 	n := v.(*atomic.Int32)
 	if n.Add(1) > atOnce {
 		n.Add(-1)
-		r.reply(agent.Reply{ID: c.ID, Error: "an earlier " + c.Type + " has not ended"})
+		reply(agent.Reply{ID: c.ID, Error: "an earlier " + c.Type + " has not ended"})
 		return
 	}
 	go func() {
 		p := run()
 		p.ID = c.ID
 		n.Add(-1)
-		r.reply(p)
+		reply(p)
 	}()
 }

@@ -3,17 +3,26 @@
 package resident
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/allpathsdown/allpathsdown/drivers/guest/agent"
+)
+
+// Where the agent works on Linux.
+const (
+	defaultDir    = "/var/lib/apd"
+	defaultKmsg   = "/dev/kmsg"
+	defaultSeed   = "/srv/seed"
+	defaultFolder = ""
 )
 
 // monotonic returns the guest's monotonic clock in ns.
@@ -37,9 +46,9 @@ func lockMemory() error {
 	return nil
 }
 
-// rootDisk finds the whole disk below the root file system. node, when set, is taken as it is.
-func rootDisk(node string) disk {
-	if node != "" {
+// rootDisk finds the whole disk below the root file system. A device that the options name is taken as it is.
+func rootDisk(o Options) disk {
+	if node := o.Device; node != "" {
 		d := disk{node: node}
 		if name := filepath.Base(node); exists("/sys/block/" + name) {
 			d.name = name
@@ -119,6 +128,33 @@ func systemState(d disk) agent.System {
 	return s
 }
 
+// alongside begins what only this system has: the state of the root file system, the kernel's log, and work for the journal.
+func (r *resident) alongside(ctx context.Context, d disk) {
+	go every(ctx, systemEvery, func() {
+		s := systemState(d)
+		r.send(agent.Message{Type: agent.TypeSystem, System: &s})
+	})
+	go r.tailKmsg(ctx)
+	go r.stirJournal(ctx)
+}
+
+// leave makes the agent independent of the session that started it: what it is told at that session's end is not heard, and
+// its pipes are let go.
+func leave() error {
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening /dev/null: %w", err)
+	}
+	defer func() { _ = unix.Close(null) }()
+	for fd := range 3 {
+		if err := unix.Dup3(null, fd, 0); err != nil {
+			return fmt.Errorf("letting go of the pipe %d: %w", fd, err)
+		}
+	}
+	return nil
+}
+
 // errText names an error: the operating system's words and its symbol, without the file's name.
 func errText(err error) string {
 	if err == nil {
@@ -139,23 +175,6 @@ func dropCaches(bound time.Duration) error {
 	return bounded("dropping the caches", bound, func() error {
 		return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3\n"), 0)
 	})
-}
-
-// bounded runs do and waits for at most bound. A call that hangs stays behind.
-func bounded(what string, bound time.Duration, do func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	t := time.NewTimer(bound)
-	defer t.Stop()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		return nil
-	case <-t.C:
-		return fmt.Errorf("%s did not end within %v", what, bound)
-	}
 }
 
 // kernelLog is the kernel's log from the moment of its first read.
@@ -182,19 +201,6 @@ func (k *kernelLog) read(path string, buf []byte) (lost bool, n int, err error) 
 			return true, 0, err
 		default:
 			return false, n, err
-		}
-	}
-}
-
-// removeOld deletes the logs of instances whose names do not begin with keep.
-func removeOld(dir, keep string) {
-	logs, err := filepath.Glob(filepath.Join(dir, "acklog-*"))
-	if err != nil {
-		return
-	}
-	for _, name := range logs {
-		if !strings.HasPrefix(filepath.Base(name), "acklog-"+keep) {
-			_ = os.Remove(name)
 		}
 	}
 }

@@ -1,5 +1,8 @@
 // Command apd-agent stays in a guest's memory, tells on standard output what it sees there, takes commands on standard
 // input and ends with it. It is put into the guest and run by the guest's driver.
+//
+// With -identity it listens instead: it says on standard output where, lets its pipes go, and outlives whoever started it.
+// It ends when a client tells it to, or when it has been alone for too long.
 package main
 
 import (
@@ -24,6 +27,10 @@ func main() {
 	flag.StringVar(&o.Seed, "seed", o.Seed, "the folder of the seed data")
 	flag.DurationVar(&o.WriteEvery, "write-every", o.WriteEvery, "the pause between two records of the log")
 	flag.DurationVar(&o.ReadEvery, "read-every", o.ReadEvery, "the pause between two reads of the disk")
+	flag.StringVar(&o.Folder, "folder", o.Folder, "the folder whose subfolders are listed, where the agent lists folders")
+	flag.Float64Var(&o.Pace, "pace", 0, "beats, records and reads a second, 1 to 10, in place of the two pauses")
+	flag.DurationVar(&o.Alone, "alone", o.Alone, "with -identity: end after so long without a client")
+	identity := flag.String("identity", "", "the file with the identity to listen with; it is deleted once it is read")
 	flag.BoolVar(&o.Quiet, "quiet", false, "take commands, do nothing else")
 	flag.Parse()
 	if *version {
@@ -35,9 +42,33 @@ func main() {
 			_ = os.Remove(exe)
 		}
 	}
-	if err := resident.Run(context.Background(), o, os.Stdin, os.Stdout); err != nil {
+	run := func() error { return resident.Run(context.Background(), o, os.Stdin, os.Stdout) }
+	if *identity != "" {
+		run = func() error { return listen(*identity, o) }
+	}
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "apd-agent:", err)
 		os.Exit(1)
 	}
 	os.Exit(0) // goroutines that hang in a call to the disk are not waited for
+}
+
+// listen runs the agent for those who have the identity's other half.
+func listen(identity string, o resident.Options) error {
+	id, err := resident.ReadIdentity(identity)
+	if err != nil {
+		return err
+	}
+	if err := o.Check(); err != nil {
+		return err
+	}
+	ln, err := resident.Listen(id)
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening on", ln.Addr())
+	if err := resident.Leave(); err != nil {
+		return err
+	}
+	return resident.Serve(context.Background(), o, ln)
 }

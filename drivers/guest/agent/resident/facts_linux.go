@@ -10,8 +10,9 @@ import (
 
 // disk is what the root file system lies on.
 type disk struct {
-	node string // the device file that is read: the whole disk, below partitions and volumes
-	name string // its name in /sys/block, empty when there is none
+	node    string            // the device file that is read: the whole disk, below partitions and volumes
+	name    string            // its name in /sys/block, empty when there is none
+	without map[string]string // see agent.Hello; there is nothing that an agent on Linux lacks
 }
 
 // firstLine returns the first line of a file, empty when it cannot be read.

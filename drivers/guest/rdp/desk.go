@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -77,7 +78,34 @@ func newDesk(ctx context.Context, xvfb string) (d *desk, err error) {
 		return nil, fmt.Errorf("waiting for Xvfb: %w", err)
 	}
 	d.display = ":" + strings.TrimSpace(line)
+	if err := d.ready(ctx); err != nil {
+		return nil, fmt.Errorf("waiting for Xvfb: %w", err)
+	}
 	return d, nil
+}
+
+// ready waits until the screen lets somebody in: it tells its number a moment before that.
+func (d *desk) ready(ctx context.Context) error {
+	for {
+		c, err := dialScreen(ctx, d.display)
+		if err == nil {
+			_, err = xSetup(c, d.cookie)
+			_ = c.Close()
+		}
+		if err == nil {
+			return nil
+		}
+		t := time.NewTimer(50 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-d.ended:
+			t.Stop()
+			return errors.New("it has ended")
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		}
+	}
 }
 
 // makeHome makes the folder, which a shell removes when it sees the end of this process, and the key file in it.

@@ -40,6 +40,7 @@ var saveSessionInfo = []string{"core.info] - LogonInfoV1:", "core.info] - LogonI
 const (
 	accepted    = "CONNECTION_STATE_NLA --> CONNECTION_STATE_MCS_CONNECT"
 	filters     = "com.freerdp.core.info:DEBUG,com.freerdp.core.connection:DEBUG"
+	noScreen    = "failed to open display" // of client/X11/xf_client.c
 	errorLevel  = "[ERROR]"
 	keptErrors  = 12
 	maxLine     = 8 << 10                            // bytes; longer ones are cut
@@ -218,6 +219,9 @@ func (c *client) failure() error {
 	defer c.mu.Unlock()
 	way, text := wayFailed, fmt.Sprintf("xfreerdp ended: %v", c.err)
 	for _, line := range c.errors {
+		if strings.Contains(line, noScreen) {
+			return errors.New("xfreerdp: " + line)
+		}
 		for _, r := range refusals {
 			if strings.Contains(line, r) {
 				return &LogonError{Way: wayRefused, Err: errors.New(line)}

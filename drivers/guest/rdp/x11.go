@@ -30,15 +30,11 @@ const maxReply = 64 << 10
 // blink unmaps and maps again every window that is to be seen on a display: xfreerdp tells the guest that its screen is not
 // needed, and then that it is.
 func blink(ctx context.Context, display string, cookie []byte) error {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", "@/tmp/.X11-unix/X"+strings.TrimPrefix(display, ":"))
+	c, err := dialScreen(ctx, display)
 	if err != nil {
-		return fmt.Errorf("connecting to the screen: %w", err)
+		return err
 	}
 	defer c.Close()
-	if until, ok := ctx.Deadline(); ok {
-		_ = c.SetDeadline(until)
-	}
 	root, err := xSetup(c, cookie)
 	if err != nil {
 		return err
@@ -76,6 +72,19 @@ func blink(ctx context.Context, display string, cookie []byte) error {
 	}
 	_, err = xAsk(c, xQueryTree, root) // an answer to this says that the others were carried out
 	return err
+}
+
+// dialScreen connects to a display, until ctx's deadline.
+func dialScreen(ctx context.Context, display string) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", "@/tmp/.X11-unix/X"+strings.TrimPrefix(display, ":"))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the screen: %w", err)
+	}
+	if until, ok := ctx.Deadline(); ok {
+		_ = c.SetDeadline(until)
+	}
+	return c, nil
 }
 
 // xRequest is a request whose only argument is a window.

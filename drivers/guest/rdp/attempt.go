@@ -41,7 +41,6 @@ const (
 	wayCertificate = "certificate"        // it is not the one that was expected
 	wayNegotiation = "negotiation"        // the server chose a failure, or security without TLS
 	wayNoCredSSP   = "without CredSSP"    // the depth Credentials needs it
-	wayPaused      = "refused, so paused" // the credentials were refused a short time ago
 	wayOurs        = "client broken"      // our own client, so nothing about the guest
 )
 
@@ -59,6 +58,7 @@ type Attempt struct {
 	Certificate string // SHA-256, lower-case hex with colons
 	Trust       string // pinned, verified, first use
 	Depth       Depth  // that a logon reached
+	Paused      bool   // the credentials were refused a short time ago, so nobody tried them now
 	Begun       time.Duration
 	Ended       time.Duration
 	Err         error
@@ -107,7 +107,7 @@ func (p *Prober) Try(ctx context.Context, d Depth) (a Attempt) {
 		a.Err = errors.New("the server checks credentials only in a session")
 		return a
 	case paused:
-		a.Missing, a.Way, a.Err = "logon", wayPaused, fmt.Errorf("the credentials were refused less than %v ago", refusedPause)
+		a.Missing, a.Way, a.Paused, a.Err = "logon", wayRefused, true, fmt.Errorf("the credentials were refused less than %v ago", refusedPause)
 		return a
 	}
 	lctx, cancel := context.WithTimeout(ctx, p.cfg.LogonLimit)

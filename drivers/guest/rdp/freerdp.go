@@ -229,6 +229,9 @@ func (c *client) failure() error {
 		}
 		text = line
 	}
+	if !c.desk.alive() {
+		return errors.New("the screen of xfreerdp has ended")
+	}
 	var exit *exec.ExitError
 	if errors.As(c.err, &exit) && exit.ExitCode() < 0 {
 		return fmt.Errorf("xfreerdp was ended by a signal: %w", c.err)

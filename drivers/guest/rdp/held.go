@@ -18,6 +18,7 @@ const (
 	refreshEvery = 5 * time.Second
 	unresponsive = 5 * time.Second
 	lookEvery    = time.Second
+	refreshLimit = time.Second // to ask for it, which is done on this machine alone
 )
 
 // keepHeld opens the session and holds it. One that dropped stays dropped until the guest booted anew.
@@ -83,7 +84,8 @@ func (h *held) watch(ctx context.Context, r *reporter, begun time.Duration) {
 	r.state("rdp.held", "connected", "", span{begun, now}, nil)
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
-	var asked, again time.Duration // when the refresh that waits for a byte was sent, 0 for none; and when one was sent last
+	const none = time.Duration(-1)
+	asked, again := none, none // when the refresh that waits for a byte was sent; and when one was sent last
 	for {
 		select {
 		case <-h.p.boots: // the guest forgot the session, but no packet has told so yet
@@ -96,27 +98,27 @@ func (h *held) watch(ctx context.Context, r *reporter, begun time.Duration) {
 		case <-ctx.Done():
 			return
 		case <-h.news:
-			if heard := h.last(); asked != 0 && heard >= asked {
+			if heard := h.last(); asked != none && heard >= asked {
 				s := span{asked, heard}
 				r.sample("rdp.held", (heard - asked).Seconds(), s)
 				if heard-asked >= unresponsive {
 					s.lo = heard
 				}
 				r.state("rdp.held", "connected", "", s, nil)
-				asked = 0
+				asked = none
 			}
 		case <-t.C:
 			now := h.p.clock.Now()
-			if asked != 0 && now-asked >= unresponsive {
+			if asked != none && now-asked >= unresponsive {
 				r.state("rdp.held", "unresponsive", "", span{h.last(), now}, nil)
 			}
-			if again != 0 && now-again < refreshEvery {
+			if again != none && now-again < refreshEvery {
 				continue
 			}
-			if again = now; asked == 0 {
+			if again = now; asked == none {
 				asked = now
 			}
-			rctx, cancel := context.WithTimeout(ctx, unresponsive)
+			rctx, cancel := context.WithTimeout(ctx, refreshLimit)
 			if err := h.s.Refresh(rctx); err != nil && ctx.Err() == nil {
 				h.p.cfg.Logf("rdp: %s: the held session cannot ask for its screen: %v", h.p.cfg.Address, err)
 			}

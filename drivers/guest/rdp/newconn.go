@@ -11,7 +11,7 @@ import (
 func (p *Prober) tryConnections(ctx context.Context, r *reporter) {
 	t := time.NewTicker(p.cfg.Every)
 	defer t.Stop()
-	var known time.Duration // the last moment for which the attempt before speaks
+	known := time.Duration(-1) // the last moment for which the attempt before speaks
 	told := ""              // the certificate
 	for {
 		a := p.Try(ctx, p.cfg.Logon)
@@ -22,9 +22,11 @@ func (p *Prober) tryConnections(ctx context.Context, r *reporter) {
 			p.cfg.Logf("rdp: %s: the client for logons is broken: %v", p.cfg.Address, a.Err)
 		} else {
 			p.tell(r, a, known, &told)
-			known = a.Begun // a failure says that this connection, begun then, did not work
-			if a.Way == "" {
+			switch {
+			case a.Way == "":
 				known = a.Ended
+			case !a.Paused:
+				known = a.Begun // a failure says that this connection, begun then, did not work
 			}
 		}
 		select {
@@ -35,7 +37,7 @@ func (p *Prober) tryConnections(ctx context.Context, r *reporter) {
 	}
 }
 
-// tell reports an attempt. known is the last moment for which the one before speaks, 0 when there was none.
+// tell reports an attempt. known is the last moment for which the one before speaks, -1 when there was none.
 func (p *Prober) tell(r *reporter, a Attempt, known time.Duration, told *string) {
 	s := span{a.Begun, a.Ended}
 	if a.Trust != "" && *told != a.Certificate {
@@ -45,7 +47,7 @@ func (p *Prober) tell(r *reporter, a Attempt, known time.Duration, told *string)
 	if a.Way == "" {
 		r.sample("rdp.new", (a.Ended - a.Begun).Seconds(), s)
 	}
-	if known != 0 {
+	if known >= 0 {
 		s.lo = known
 	}
 	attrs := map[string]string{}

@@ -38,10 +38,10 @@ const (
 	wayTimeout     = "timeout"
 	wayClosed      = "closed"
 	wayFailed      = "failed"
-	wayCertificate = "certificate"        // it is not the one that was expected
-	wayNegotiation = "negotiation"        // the server chose a failure, or security without TLS
-	wayNoCredSSP   = "without CredSSP"    // the depth Credentials needs it
-	wayOurs        = "client broken"      // our own client, so nothing about the guest
+	wayCertificate = "certificate"     // it is not the one that was expected
+	wayNegotiation = "negotiation"     // the server chose a failure, or security without TLS
+	wayNoCredSSP   = "without CredSSP" // the depth Credentials needs it
+	wayOurs        = "client broken"   // our own client, so nothing about the guest
 )
 
 // refusedPause is how long nobody logs on after credentials were refused. Windows 11 22H2 locks an account after 10 wrong

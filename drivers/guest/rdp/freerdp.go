@@ -303,7 +303,6 @@ func (s *freeSession) Ended() <-chan struct{} { return s.ended }
 
 // Why tells the guest's doing from the client's own.
 func (s *freeSession) Why() End {
-	<-s.relay.ended // the process is gone, so this comes at once
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := ""
@@ -313,8 +312,12 @@ func (s *freeSession) Why() End {
 		}
 		last = line
 	}
-	if s.relay.end.ByGuest {
-		return s.relay.end
+	select {
+	case <-s.relay.ended: // known before the client can see it
+		if s.relay.end.ByGuest {
+			return s.relay.end
+		}
+	default:
 	}
 	return End{Text: strings.TrimSuffix(fmt.Sprintf("xfreerdp ended by itself: %v: %s", s.err, last), ": ")}
 }

@@ -12,7 +12,7 @@ func (p *Prober) tryConnections(ctx context.Context, r *reporter) {
 	t := time.NewTicker(p.cfg.Every)
 	defer t.Stop()
 	known := time.Duration(-1) // the last moment for which the attempt before speaks
-	told := ""              // the certificate
+	told := ""                 // the certificate
 	for {
 		a := p.Try(ctx, p.cfg.Logon)
 		if ctx.Err() != nil {

@@ -25,6 +25,12 @@ if [ "${1:-}" = test ]; then
 	need nftables /usr/sbin/nft
 	need snmpd /usr/sbin/snmpd
 	need openipmi /usr/bin/ipmi_sim
+	need freerdp2-x11 /usr/bin/xfreerdp
+	need freerdp2-shadow-x11 /usr/bin/freerdp-shadow-cli
+	need xvfb /usr/bin/Xvfb
+	need xrdp /usr/sbin/xrdp
+	need xorgxrdp /usr/lib/xorg/modules/drivers/xrdpdev_drv.so
+	need openssl /usr/bin/openssl
 fi
 [ -n "$missing" ] || exit 0
 line="apt-get install --yes --no-install-recommends$missing"

@@ -119,8 +119,6 @@ func (p *Prober) Try(ctx context.Context, d Depth) (a Attempt) {
 		a.Stage, a.Depth = Logon, d
 	case errors.As(err, &le):
 		a.Missing, a.Way, a.Err = "logon", le.Way, le.Err
-	case lctx.Err() != nil:
-		a.Missing, a.Way, a.Err = "logon", wayTimeout, err
 	default:
 		a.Missing, a.Way, a.Err = "client", wayOurs, err
 	}

@@ -36,10 +36,10 @@ type desk struct {
 }
 
 // newDesk starts a screen. It listens on an abstract socket only, so that there is no file of it; the cookie keeps others out.
-func newDesk(ctx context.Context, xvfb string) (d *desk, err error) {
+func newDesk(ctx context.Context, xvfb string) (made *desk, err error) {
 	ctx, cancel := context.WithTimeout(ctx, deskLimit)
 	defer cancel()
-	d = &desk{ended: make(chan struct{}), cookie: make([]byte, 16)}
+	d := &desk{ended: make(chan struct{}), cookie: make([]byte, 16)}
 	if _, err := rand.Read(d.cookie); err != nil {
 		return nil, fmt.Errorf("making a key: %w", err)
 	}

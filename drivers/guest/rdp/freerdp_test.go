@@ -102,8 +102,11 @@ func TestClientEnds(t *testing.T) {
 		defer cancel()
 		return f.Logon(ctx, t, Desktop)
 	}
+	_, xvfb, _ := programs()
+	_, err := f.screen(t.Context(), xvfb) // its start is not to count
+	g.Expect(err).NotTo(HaveOccurred())
 	var le *LogonError
-	err := logon(deaf(t), time.Second)
+	err = logon(deaf(t), time.Second)
 	g.Expect(errors.As(err, &le)).To(BeTrue(), "%v", err)
 	g.Expect(le.Way).To(Equal("timeout"))
 

@@ -24,7 +24,7 @@ func TestCredSSP(t *testing.T) {
 	// The server ends at once when the screen is not ready yet.
 	b.up("shadow", `sh -c 'while :; do DISPLAY=:5 HOME=/tmp freerdp-shadow-cli /port:3389 /bind-address:127.0.0.1 /sec:nla /sam-file:/run/sam; sleep 0.2; done'`)
 	b.listening("3389")
-	p := b.prober(func(c *rdp.Config) { c.Logon = "" })
+	p := b.prober(func(c *rdp.Config) { c.Logon = ""; c.LogonLimit = 40 * time.Second })
 
 	a := p.Try(t.Context(), rdp.None)
 	g.Expect([]any{a.Stage, a.Way, a.Protocol, a.CredSSP}).To(Equal([]any{rdp.TLS, "", "credssp", "challenge"}), "%v", a.Err)

@@ -56,7 +56,7 @@ func TestStagesOfXrdp(t *testing.T) {
 	b := newBox(t, "xrdp", "xrdp-sesman", "Xorg", "ss")
 	defer b.logs("/run/xrdp.log", "/run/sesman.log", "/run/xrdp.out")
 	b.xrdp("negotiate")
-	p := b.prober(func(c *rdp.Config) { c.Limit = 2 * time.Second; c.LogonLimit = 20 * time.Second })
+	p := b.prober(func(c *rdp.Config) { c.Limit = 3 * time.Second; c.LogonLimit = 40 * time.Second })
 
 	a := p.Try(t.Context(), rdp.Desktop)
 	g.Expect([]any{a.Stage, a.Missing, a.Way}).To(Equal([]any{rdp.Refused, "tcp", "refused"}))
@@ -163,31 +163,40 @@ func TestHeldAtXrdp(t *testing.T) {
 	p := b.prober(func(c *rdp.Config) { c.Logon = rdp.None; c.Limit = 3 * time.Second; c.Every = time.Second })
 	var w watcher
 	w.observe(t, p)
-	g.Eventually(w.states("rdp.held"), "30s").Should(Equal([]string{"connected"}))
-	g.Eventually(func() int { return len(w.of(drivers.Sample, "rdp.held")) }, "30s").Should(BeNumerically(">=", 2), "it answers when it is asked for its screen")
+	// A busy machine may make the session look slow at any time: so it is the newest state that counts.
+	newest := func(topic string) func() string {
+		return func() string {
+			all := w.states(topic)()
+			if len(all) == 0 {
+				return ""
+			}
+			return all[len(all)-1]
+		}
+	}
+	g.Eventually(newest("rdp.held"), "60s").Should(Equal("connected"))
+	g.Eventually(func() int { return len(w.of(drivers.Sample, "rdp.held")) }, "60s").Should(BeNumerically(">=", 2), "it answers when it is asked for its screen")
 	for _, o := range w.of(drivers.Sample, "rdp.held") {
 		t.Logf("the screen came after %.3f s", o.Num)
 	}
-	g.Eventually(w.states("rdp.new"), "10s").Should(Equal([]string{"tls"}))
+	g.Eventually(newest("rdp.new"), "60s").Should(Equal("tls"))
 
 	b.signal("xrdp", "STOP")
-	g.Eventually(w.states("rdp.held"), "30s").Should(Equal([]string{"connected", "unresponsive"}))
-	g.Eventually(func() int { return len(w.states("rdp.new")()) }, "10s").Should(BeNumerically(">=", 2))
-	g.Expect(w.states("rdp.new")()[1]).To(Equal("silent"))
+	g.Eventually(newest("rdp.held"), "60s").Should(Equal("unresponsive"))
+	g.Eventually(w.states("rdp.new"), "60s").Should(ContainElement("silent"))
 	b.signal("xrdp", "CONT")
-	g.Eventually(w.states("rdp.held"), "30s").Should(Equal([]string{"connected", "unresponsive", "connected"}))
+	g.Eventually(newest("rdp.held"), "60s").Should(Equal("connected"))
 	// The kernel of a stopped server may have taken no more connections in between: those are refused, as a tcp timeout.
-	g.Eventually(func() string { s := w.states("rdp.new")(); return s[len(s)-1] }, "10s").Should(Equal("tls"))
+	g.Eventually(newest("rdp.new"), "60s").Should(Equal("tls"))
 
 	b.sh("ss -K sport = :3389 >/dev/null") // the server's end alone: it sends a reset
-	g.Eventually(w.states("rdp.held"), "30s").Should(Equal([]string{"connected", "unresponsive", "connected", "dropped"}))
+	g.Eventually(newest("rdp.held"), "60s").Should(Equal("dropped"))
 	states := w.of(drivers.State, "rdp.held")
-	g.Expect(states[3].Text).To(Equal("reset by the guest"))
+	g.Expect(states[len(states)-1].Text).To(Equal("reset by the guest"))
 	for _, o := range states {
 		g.Expect(o.Lo).To(BeNumerically("<=", o.Hi))
 	}
 	g.Expect(w.of(drivers.Event, drivers.LabFailure)).To(BeEmpty())
 
 	p.Booted()
-	g.Eventually(w.states("rdp.held"), "30s").Should(Equal([]string{"connected", "unresponsive", "connected", "dropped", "connected"}))
+	g.Eventually(newest("rdp.held"), "60s").Should(Equal("connected"))
 }

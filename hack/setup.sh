@@ -27,6 +27,12 @@ if [ "${1:-}" = test ]; then
 	need openipmi /usr/bin/ipmi_sim
 	need wine /usr/bin/wine
 	need wine64 /usr/lib/wine/wine64
+	need freerdp2-x11 /usr/bin/xfreerdp
+	need freerdp2-shadow-x11 /usr/bin/freerdp-shadow-cli
+	need xvfb /usr/bin/Xvfb
+	need xrdp /usr/sbin/xrdp
+	need xorgxrdp /usr/lib/xorg/modules/drivers/xrdpdev_drv.so
+	need openssl /usr/bin/openssl
 fi
 [ -n "$missing" ] || exit 0
 line="apt-get install --yes --no-install-recommends$missing"

@@ -22,6 +22,9 @@ import (
 func onRig(t *testing.T, c rig.Config, specs ...scenario.Spec) map[string]record.Verdict {
 	t.Helper()
 	c.Dir = t.TempDir()
+	if err := rig.Prepare(); err != nil {
+		t.Fatal(err)
+	}
 	out := map[string]record.Verdict{}
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)

@@ -171,7 +171,7 @@ func (d *Driver) placeAgent(ctx context.Context) error {
 			return fmt.Errorf("no agent for a machine of the kind %q", f.Arch)
 		}
 	}
-	program, err := d.binary(ctx, "windows", arch)
+	program, err := d.Binary(ctx, "windows", arch)
 	if err != nil {
 		return err
 	}

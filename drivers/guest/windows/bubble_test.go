@@ -165,7 +165,7 @@ func (r *rig) open(t testing.TB, change func(*Config, *drivers.Env)) *Driver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.binary = func(context.Context, string, string) ([]byte, error) { return r.agent, nil }
+	d.Binary = func(context.Context, string, string) ([]byte, error) { return r.agent, nil }
 	return d
 }
 

@@ -34,6 +34,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strconv"
@@ -44,6 +45,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/guest/agent/binary"
 	"github.com/allpathsdown/allpathsdown/drivers/guest/agent/link"
+	"github.com/allpathsdown/allpathsdown/drivers/guest/rdp"
 	"github.com/allpathsdown/allpathsdown/drivers/guest/watch"
 )
 
@@ -71,9 +73,12 @@ type Config struct {
 	PasswordEnv  string `yaml:"password_env"`  // the environment variable that holds it
 	AgentPort    int    `yaml:"agent_port"`    // where the agent listens; default 47801
 	Firewall     bool   `yaml:"firewall"`      // OpenFirewall may open that port for the time of a run
-	RDP          string `yaml:"rdp"`           // host:port of its remote desktop, for what looks at that
-	VM           string `yaml:"vm"`            // its name at the hypervisor
-	LUN          int    `yaml:"lun"`           // the LUN that its disk is on
+
+	// RDP, when given, has the guest's remote desktop looked at. Its user and password are the guest's own unless it says
+	// otherwise; with hold: false and logon: none it needs neither.
+	RDP *rdp.Config `yaml:"rdp"`
+	VM  string      `yaml:"vm"`  // its name at the hypervisor
+	LUN int         `yaml:"lun"` // the LUN that its disk is on
 }
 
 // Watcher looks at one thing of the guest beside the driver, as Driver.Observe does: the remote desktop.
@@ -83,8 +88,10 @@ type Watcher interface {
 
 // Driver is an opened Windows guest.
 type Driver struct {
-	// RDP, when set before Observe, runs beside it and reports on the guest's lane. Its address is Config's RDP.
+	// RDP, when set before Observe, runs beside it and reports on the guest's lane; Open sets it where Config has one.
 	RDP Watcher
+	// Binary is how an agent is found: package binary's way unless something else is set before the guest is looked at.
+	Binary func(ctx context.Context, goos, goarch string) ([]byte, error)
 
 	env      drivers.Env
 	cfg      Config
@@ -103,9 +110,6 @@ type Driver struct {
 	client    *link.Client // its other half
 	placed    string       // the agent's name in the guest, when it was seen to lie there whole
 	arch      string       // the guest's, as Go names it, then
-
-	// For tests: how an agent is found.
-	binary func(ctx context.Context, goos, goarch string) ([]byte, error)
 }
 
 // Driver has these powers.
@@ -159,11 +163,6 @@ func Open(_ context.Context, env drivers.Env) (*Driver, error) {
 	case cfg.AgentPort < 1 || cfg.AgentPort > 65535:
 		return nil, bad("agent_port is no port", "Give a number from 1 to 65535, or leave it out", nil)
 	}
-	if cfg.RDP != "" {
-		if _, _, err := net.SplitHostPort(cfg.RDP); err != nil {
-			return nil, bad("rdp is not host:port", "Write rdp: host:port of the guest's remote desktop, or leave it out", err)
-		}
-	}
 	password, err := passwordOf(cfg)
 	if err != nil {
 		return nil, bad("no usable password", "Give password_file or password_env (the name of a variable that is set)", err)
@@ -179,11 +178,26 @@ func Open(_ context.Context, env drivers.Env) (*Driver, error) {
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, fmt.Errorf("naming the agents of this run: %w", err)
 	}
-	d := &Driver{env: env, cfg: cfg, password: password, trust: t, name: hex.EncodeToString(id[:]), binary: binary.Binary}
+	d := &Driver{env: env, cfg: cfg, password: password, trust: t, name: hex.EncodeToString(id[:]), Binary: binary.Binary}
 	d.agents.ID, d.agents.Clock, d.agents.Logf, d.agents.Open, d.agents.Why = env.ID, env.Clock, env.Logf, d.openAgent, why
 	d.agents.Resident = true
+	if cfg.RDP != nil {
+		if d.RDP, err = remoteDesktop(cfg, env); err != nil {
+			return nil, err
+		}
+	}
 	d.closed, d.close = context.WithCancel(context.Background())
 	return d, nil
+}
+
+// remoteDesktop is what looks at the guest's remote desktop.
+func remoteDesktop(cfg Config, env drivers.Env) (*rdp.Prober, error) {
+	c := *cfg.RDP
+	if c.User == "" && c.Logon != rdp.None {
+		c.User, c.PasswordFile, c.PasswordEnv = cfg.User, cfg.PasswordFile, cfg.PasswordEnv
+	}
+	c.Logf = env.Logf
+	return rdp.New(c, env.Clock, env.Lane, env.Dial)
 }
 
 // passwordOf reads the password.
@@ -218,6 +232,9 @@ func (d *Driver) agentAddress() string {
 // Close ends what still runs on this machine. It changes nothing in the guest.
 func (d *Driver) Close() error {
 	d.close()
+	if c, ok := d.RDP.(io.Closer); ok {
+		return c.Close()
+	}
 	return nil
 }
 

@@ -47,6 +47,9 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 		default:
 		}
 		o.boots <- b
+		if r, ok := d.RDP.(interface{ Booted() }); ok && !b.First {
+			r.Booted()
+		}
 	})
 	if err != nil {
 		return err

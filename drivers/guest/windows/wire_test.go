@@ -27,6 +27,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/guest/rdp"
 	vsphere "github.com/allpathsdown/allpathsdown/fixtures/simulated/vsphere"
 	sim "github.com/allpathsdown/allpathsdown/fixtures/simulated/windows"
 )
@@ -116,7 +117,7 @@ func TestBadConfig(t *testing.T) {
 		"certificate to check": func(c *Config) { c.HTTP, c.Thumbprint = true, strings.Repeat("ab", 32) },
 		"no user":              func(c *Config) { c.User = "" },
 		"no port":              func(c *Config) { c.AgentPort = 70000 },
-		"rdp is not":           func(c *Config) { c.RDP = "w" },
+		"logon is":             func(c *Config) { c.RDP = &rdp.Config{Address: "w", Logon: "all"} },
 		"usable password":      func(c *Config) { c.PasswordFile = "" },
 		"both given":           func(c *Config) { c.PasswordEnv = "X" },
 		"has 20 bytes":         func(c *Config) { c.Thumbprint = strings.Repeat("ab", 20) },

@@ -21,6 +21,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy"
 )
 
@@ -34,6 +36,7 @@ type way struct {
 const (
 	direct = "direct"
 	ours   = "proxy"
+	again  = "proxy again" // the very same: what ratio identical things have is the noise of the measurement
 	armed  = "proxy, a fault armed on another LUN"
 	toxi   = "toxiproxy"
 	goCopy = "Go io.Copy"
@@ -51,7 +54,7 @@ var copySource []byte
 func child(name, target string) error {
 	var addr string
 	switch name {
-	case ours, armed:
+	case ours, again, armed:
 		p, err := iscsiproxy.Listen(iscsiproxy.Config{Listen: "127.0.0.1:0", Target: target})
 		if err != nil {
 			return err
@@ -133,22 +136,30 @@ func (w *way) stop() {
 	}
 }
 
-// cpu is the processor time that the way's process has used, from /proc/PID/stat: fields 14 and 15 in ticks of 10 ms.
+// cpu is the processor time that the way's process has used, and those of its children that live: socat has one a connection.
 func (w *way) cpu() time.Duration {
 	if w.cmd == nil {
 		return 0
 	}
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(w.cmd.Process.Pid) + "/stat")
-	if err != nil {
+	pid := w.cmd.Process.Pid
+	sum := clock(pid)
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	for _, f := range bytes.Fields(b) {
+		if child, err := strconv.Atoi(string(f)); err == nil {
+			sum += clock(child)
+		}
+	}
+	return sum
+}
+
+// clock is the processor time of a process to the nanosecond, where /proc/PID/stat has ticks of 10 ms. The number of the
+// clock is what clock_getcpuclockid(3) would say.
+func clock(pid int) time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(^int32(pid)<<3|2, &t) != nil {
 		return 0
 	}
-	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if len(f) < 13 {
-		return 0
-	}
-	user, _ := strconv.Atoi(string(f[11]))
-	sys, _ := strconv.Atoi(string(f[12]))
-	return time.Duration(user+sys) * 10 * time.Millisecond
+	return time.Duration(t.Nano())
 }
 
 // ways starts all that there are. What cannot be had is left out, with the reason.
@@ -165,7 +176,7 @@ func ways(ctx context.Context, target, dir string) (list []*way, missing []strin
 			list = append(list, w)
 		}
 	}
-	for _, name := range []string{ours, armed, goCopy} {
+	for _, name := range []string{ours, again, armed, goCopy} {
 		add(start(name, "", self, "-child", name, "-target", target))
 	}
 	add(startToxiproxy(ctx, target, dir))
@@ -174,13 +185,22 @@ func ways(ctx context.Context, target, dir string) (list []*way, missing []strin
 	return list, missing, nil
 }
 
-func startC(ctx context.Context, target, dir string) (*way, error) {
-	src, bin := filepath.Join(dir, "copy.c"), filepath.Join(dir, "copy")
-	if err := os.WriteFile(src, copySource, 0o600); err != nil {
-		return nil, err
+// compile builds a program of one file in dir.
+func compile(ctx context.Context, dir, name string, source []byte) (bin string, err error) {
+	bin = filepath.Join(dir, name)
+	if err := os.WriteFile(bin+".c", source, 0o600); err != nil {
+		return "", err
 	}
-	if out, err := exec.CommandContext(ctx, "cc", "-O2", "-pthread", "-o", bin, src).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s: %w %s", cCopy, err, bytes.TrimSpace(out))
+	if out, err := exec.CommandContext(ctx, "cc", "-O2", "-pthread", "-o", bin, bin+".c").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s.c cannot be built (Debian packages gcc and libc6-dev): %w %s", name, err, bytes.TrimSpace(out))
+	}
+	return bin, nil
+}
+
+func startC(ctx context.Context, target, dir string) (*way, error) {
+	bin, err := compile(ctx, dir, "copy", copySource)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cCopy, err)
 	}
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
@@ -193,7 +213,7 @@ func startC(ctx context.Context, target, dir string) (*way, error) {
 func startSocat(target string) (*way, error) {
 	bin, err := exec.LookPath("socat")
 	if err != nil {
-		return nil, errors.New("socat is not installed")
+		return nil, errors.New("socat is not installed (Debian package socat)")
 	}
 	addr, err := freeAddr()
 	if err != nil {

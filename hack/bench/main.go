@@ -40,6 +40,8 @@ func main() {
 	each := flag.Duration("each", 120*time.Millisecond, "how long one measurement lasts")
 	own := flag.Bool("own", false, "this project's initiator makes the load, also where a lean one in C can be built")
 	disk := flag.Bool("disk", false, "a target that keeps what is written (in memory), instead of one that does nothing")
+	other := flag.String("other", "", "another build of this program: its proxy is one more way, to see what a change does")
+	only := flag.String("only", "", "ways to measure, with commas between; direct is always one (default: all)")
 	asChild := flag.String("child", "", "")
 	to := flag.String("target", "", "")
 	flag.Parse()
@@ -49,7 +51,7 @@ func main() {
 		if *asChild != "" {
 			return child(*asChild, *to)
 		}
-		return run(ctx, *rounds, *each, *disk, *own)
+		return run(ctx, *rounds, *each, *disk, *own, *other, *only)
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench: "+err.Error())
@@ -60,7 +62,7 @@ func main() {
 // taken is all that was measured, by workload and way, one result a round.
 type taken [4]map[string][]result
 
-func run(ctx context.Context, rounds int, each time.Duration, disk, own bool) (err error) {
+func run(ctx context.Context, rounds int, each time.Duration, disk, own bool, other, only string) (err error) {
 	base := "/dev/shm"
 	if _, err := os.Stat(base); err != nil {
 		base = ""
@@ -75,7 +77,7 @@ func run(ctx context.Context, rounds int, each time.Duration, disk, own bool) (e
 		return err
 	}
 	defer stop()
-	list, missing, err := ways(ctx, portal, dir)
+	list, missing, err := ways(ctx, portal, dir, other, only)
 	defer func() {
 		for _, w := range list {
 			w.stop()
@@ -166,7 +168,7 @@ func loadCPU(r result) time.Duration { return r.load }
 
 func (got taken) print() {
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	order := []string{direct, ours, again, armed, goCopy, cCopy, toxi, socat}
+	order := []string{direct, ours, again, armed, another, goCopy, cCopy, toxi, socat}
 	for k, w := range works {
 		fmt.Fprintf(t, "\n%s\tcommands/s\tof direct\tmiddle half\tits CPU us/command\tthe load's\n", w.name)
 		for _, name := range order {
@@ -187,7 +189,7 @@ func (got taken) print() {
 		}
 	}
 	fmt.Fprintf(t, "\nmedian of the ratios, middle half (to reach)\tdepth 1\tdepth 32\t128K read\t128K write\n")
-	for _, g := range append([]goal{{way: again, to: ours}}, goals...) {
+	for _, g := range append([]goal{{way: again, to: ours}, {way: ours, to: another}}, goals...) {
 		if len(got[0][g.way]) == 0 || len(got[0][g.to]) == 0 {
 			continue
 		}
@@ -197,7 +199,6 @@ func (got taken) print() {
 			fmt.Fprintf(t, "\t%.2f %.2f-%.2f", mid, low, high)
 			switch {
 			case g.least[k] == 0:
-				fmt.Fprint(t, " the noise")
 			case mid < g.least[k]:
 				fmt.Fprintf(t, " (%.2f) MISSED", g.least[k])
 			default:

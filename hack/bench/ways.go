@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,14 +35,15 @@ type way struct {
 }
 
 const (
-	direct = "direct"
-	ours   = "proxy"
-	again  = "proxy again" // the very same: what ratio identical things have is the noise of the measurement
-	armed  = "proxy, a fault armed on another LUN"
-	toxi   = "toxiproxy"
-	goCopy = "Go io.Copy"
-	cCopy  = "C copy"
-	socat  = "socat"
+	direct  = "direct"
+	ours    = "proxy"
+	again   = "proxy again" // the very same: what ratio identical things have is the noise of the measurement
+	armed   = "proxy, a fault armed on another LUN"
+	toxi    = "toxiproxy"
+	another = "proxy of the other build"
+	goCopy  = "Go io.Copy"
+	cCopy   = "C copy"
+	socat   = "socat"
 )
 
 // toxiproxyPackage is built into a folder of the benchmark's own: it is no dependency of this module.
@@ -162,26 +164,32 @@ func clock(pid int) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// ways starts all that there are. What cannot be had is left out, with the reason.
-func ways(ctx context.Context, target, dir string) (list []*way, missing []string, err error) {
+// ways starts all that there are, or those that only names. What cannot be had is left out, with the reason.
+func ways(ctx context.Context, target, dir, other, only string) (list []*way, missing []string, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
 	}
 	list = []*way{{name: direct, addr: target}}
-	add := func(w *way, err error) {
-		if err != nil {
+	add := func(name string, start func() (*way, error)) {
+		if only != "" && !slices.Contains(strings.Split(only, ","), name) {
+			return
+		}
+		if w, err := start(); err != nil {
 			missing = append(missing, err.Error())
 		} else {
 			list = append(list, w)
 		}
 	}
 	for _, name := range []string{ours, again, armed, goCopy} {
-		add(start(name, "", self, "-child", name, "-target", target))
+		add(name, func() (*way, error) { return start(name, "", self, "-child", name, "-target", target) })
 	}
-	add(startToxiproxy(ctx, target, dir))
-	add(startC(ctx, target, dir))
-	add(startSocat(target))
+	if other != "" {
+		add(another, func() (*way, error) { return start(another, "", other, "-child", ours, "-target", target) })
+	}
+	add(toxi, func() (*way, error) { return startToxiproxy(ctx, target, dir) })
+	add(cCopy, func() (*way, error) { return startC(ctx, target, dir) })
+	add(socat, func() (*way, error) { return startSocat(target) })
 	return list, missing, nil
 }
 

@@ -12,7 +12,11 @@ need() { # need PACKAGE FILE...
 	missing="$missing $package"
 }
 need tgt /usr/sbin/tgtd
+what="The lab in a box"
+otherwise="Nothing was started."
 if [ "${1:-}" = bench ]; then
+	what="The benchmark"
+	otherwise="What cannot be built or started is left out."
 	need socat /usr/bin/socat
 	need gcc /usr/bin/cc
 	need libc6-dev /usr/include/stdio.h
@@ -39,8 +43,8 @@ if [ "$(id -u)" = 0 ]; then
 elif sudo -n true 2>/dev/null; then
 	sudo="sudo"
 else
-	echo "Packages are needed that are not installed, and this user may not install them." >&2
-	echo "Run as root: $line" >&2
+	echo "$what needs packages that are not installed, and this user may not install them." >&2
+	echo "$otherwise Run as root: $line" >&2
 	exit 2
 fi
 echo "installing:$missing"

@@ -2,7 +2,8 @@
 // in Go, toxiproxy and socat, all in front of the same target in the same run.
 //
 // Absolute figures of a shared machine mean little. Each round measures every way once, in random order, and what is
-// judged is the median of the rounds' ratios.
+// judged is the median of the rounds' ratios. The proxy is there twice: the ratio of the two is what the measurement is
+// worth at that time.
 package main
 
 import (
@@ -35,13 +36,22 @@ var goals = []goal{
 // that is shared.
 var cpuGoal = [4]float64{0.75, 0.7, 0.55, 0.55}
 
+// options are what a run is told.
+type options struct {
+	rounds      int
+	each        time.Duration
+	own, disk   bool
+	other, only string
+}
+
 func main() {
-	rounds := flag.Int("rounds", 40, "how often every way is measured")
-	each := flag.Duration("each", 120*time.Millisecond, "how long one measurement lasts")
-	own := flag.Bool("own", false, "this project's initiator makes the load, also where a lean one in C can be built")
-	disk := flag.Bool("disk", false, "a target that keeps what is written (in memory), instead of one that does nothing")
-	other := flag.String("other", "", "another build of this program: its proxy is one more way, to see what a change does")
-	only := flag.String("only", "", "ways to measure, with commas between; direct is always one (default: all)")
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 40, "how often every way is measured")
+	flag.DurationVar(&o.each, "each", 120*time.Millisecond, "how long one measurement lasts")
+	flag.BoolVar(&o.own, "own", false, "this project's initiator makes the load, also where a lean one in C can be built")
+	flag.BoolVar(&o.disk, "disk", false, "a target that keeps what is written (in memory), instead of one that does nothing")
+	flag.StringVar(&o.other, "other", "", "another build of this program: its proxy is one more way, to see what a change does")
+	flag.StringVar(&o.only, "only", "", "ways to measure, by the names that are printed, with semicolons between; direct is always one (default: all)")
 	asChild := flag.String("child", "", "")
 	to := flag.String("target", "", "")
 	flag.Parse()
@@ -51,7 +61,7 @@ func main() {
 		if *asChild != "" {
 			return child(*asChild, *to)
 		}
-		return run(ctx, *rounds, *each, *disk, *own, *other, *only)
+		return run(ctx, o)
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench: "+err.Error())
@@ -62,7 +72,7 @@ func main() {
 // taken is all that was measured, by workload and way, one result a round.
 type taken [4]map[string][]result
 
-func run(ctx context.Context, rounds int, each time.Duration, disk, own bool, other, only string) (err error) {
+func run(ctx context.Context, o options) (err error) {
 	base := "/dev/shm"
 	if _, err := os.Stat(base); err != nil {
 		base = ""
@@ -72,12 +82,12 @@ func run(ctx context.Context, rounds int, each time.Duration, disk, own bool, ot
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	portal, stop, err := target(ctx, dir, disk)
+	portal, stop, err := target(ctx, dir, o.disk)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	list, missing, err := ways(ctx, portal, dir, other, only)
+	list, missing, err := ways(ctx, portal, dir, o)
 	defer func() {
 		for _, w := range list {
 			w.stop()
@@ -90,9 +100,9 @@ func run(ctx context.Context, rounds int, each time.Duration, disk, own bool, ot
 		fmt.Println("left out: " + m)
 	}
 	var by load
-	if !own {
+	if !o.own {
 		if by, err = newLoad(ctx, dir); err != nil {
-			fmt.Printf("the load is made by this project's initiator, which makes all ways look more alike: %v\n", err)
+			fmt.Printf("this project's initiator makes the load, by which all ways look more alike: %v\n", err)
 		}
 	}
 	for _, w := range list { // what is fast because it is wrong shall not be measured: every way serves both initiators
@@ -108,14 +118,14 @@ func run(ctx context.Context, rounds int, each time.Duration, disk, own bool, ot
 	for k := range works {
 		got[k] = map[string][]result{}
 	}
-	for range rounds {
+	for range o.rounds {
 		for k := range works {
 			rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 			for _, w := range list {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				r, err := by.measure(ctx, w, works[k], each)
+				r, err := by.measure(ctx, w, works[k], o.each)
 				if err != nil {
 					return err
 				}

@@ -164,15 +164,15 @@ func clock(pid int) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// ways starts all that there are, or those that only names. What cannot be had is left out, with the reason.
-func ways(ctx context.Context, target, dir, other, only string) (list []*way, missing []string, err error) {
+// ways starts all that there are, or those that are asked for. What cannot be had is left out, with the reason.
+func ways(ctx context.Context, target, dir string, o options) (list []*way, missing []string, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
 	}
 	list = []*way{{name: direct, addr: target}}
 	add := func(name string, start func() (*way, error)) {
-		if only != "" && !slices.Contains(strings.Split(only, ","), name) {
+		if o.only != "" && !slices.Contains(strings.Split(o.only, ";"), name) {
 			return
 		}
 		if w, err := start(); err != nil {
@@ -184,8 +184,8 @@ func ways(ctx context.Context, target, dir, other, only string) (list []*way, mi
 	for _, name := range []string{ours, again, armed, goCopy} {
 		add(name, func() (*way, error) { return start(name, "", self, "-child", name, "-target", target) })
 	}
-	if other != "" {
-		add(another, func() (*way, error) { return start(another, "", other, "-child", ours, "-target", target) })
+	if o.other != "" {
+		add(another, func() (*way, error) { return start(another, "", o.other, "-child", ours, "-target", target) })
 	}
 	add(toxi, func() (*way, error) { return startToxiproxy(ctx, target, dir) })
 	add(cCopy, func() (*way, error) { return startC(ctx, target, dir) })

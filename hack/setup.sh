@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that the lab in a box needs, if any is missing; with the argument "test" also the programs that
-# this project's own tests use as peers. Everything else runs without root.
+# this project's own tests use as peers; with "bench" only what the benchmark of the path needs. Everything else runs without root.
 set -eu
 missing=""
 need() { # need PACKAGE FILE...
@@ -11,11 +11,21 @@ need() { # need PACKAGE FILE...
 	done
 	missing="$missing $package"
 }
-need qemu-system-x86 /usr/bin/qemu-system-x86_64
-need qemu-block-extra /usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so /usr/lib/qemu/block-iscsi.so
 need tgt /usr/sbin/tgtd
-need xfsprogs /usr/sbin/mkfs.xfs /sbin/mkfs.xfs
-need mmdebstrap /usr/bin/mmdebstrap
+what="The lab in a box"
+otherwise="Nothing was started."
+if [ "${1:-}" = bench ]; then
+	what="The benchmark"
+	otherwise="What cannot be built or started is left out."
+	need socat /usr/bin/socat
+	need gcc /usr/bin/cc
+	need libc6-dev /usr/include/stdio.h
+else
+	need qemu-system-x86 /usr/bin/qemu-system-x86_64
+	need qemu-block-extra /usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so /usr/lib/qemu/block-iscsi.so
+	need xfsprogs /usr/sbin/mkfs.xfs /sbin/mkfs.xfs
+	need mmdebstrap /usr/bin/mmdebstrap
+fi
 if [ "${1:-}" = test ]; then
 	need libiscsi-bin /usr/bin/iscsi-test-cu
 	need qemu-utils /usr/bin/qemu-img
@@ -41,8 +51,8 @@ if [ "$(id -u)" = 0 ]; then
 elif sudo -n true 2>/dev/null; then
 	sudo="sudo"
 else
-	echo "The lab in a box needs packages that are not installed, and this user may not install them." >&2
-	echo "Nothing was started. Run as root: $line" >&2
+	echo "$what needs packages that are not installed, and this user may not install them." >&2
+	echo "$otherwise Run as root: $line" >&2
 	exit 2
 fi
 echo "installing:$missing"

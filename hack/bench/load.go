@@ -3,13 +3,18 @@ package main
 // This file is the work: an initiator that keeps a number of commands in flight for a while, and the target.
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,19 +46,92 @@ const (
 // result is what one measurement gave.
 type result struct {
 	rate float64       // commands a second
-	cpu  time.Duration // processor time of the way's process for one command
+	cpu  time.Duration // processor time of the way's process in that time
+	load time.Duration // and of the initiator; 0: not known
 	ops  int
 }
 
+//go:embed testdata/load.c
+var loadSource []byte
+
+// load is who does the work: a program in C that costs little itself, or, where none can be built, this project's initiator.
+// That one takes more of the machine than the proxy does, by which all ways look more alike than they are.
+type load struct{ bin string }
+
+func newLoad(ctx context.Context, dir string) (load, error) {
+	bin, err := compile(ctx, dir, "load", loadSource)
+	return load{bin}, err
+}
+
 // measure does one workload over one way: a little to warm up, and then for the time that is asked for.
-func measure(ctx context.Context, w *way, k work, each time.Duration) (result, error) {
+func (l load) measure(ctx context.Context, w *way, k work, each time.Duration) (r result, err error) {
+	if l.bin == "" {
+		r, err = measureGo(ctx, w, k, each)
+	} else {
+		order := "sequential"
+		if k.random {
+			order = "random"
+		}
+		r, err = l.run(ctx, w, k, order, 1, diskBytes, each)
+	}
+	if err == nil && r.ops == 0 {
+		err = errors.New("no command has ended")
+	}
+	if err != nil {
+		return result{}, fmt.Errorf("%s: %s: %w", w.name, k.name, err)
+	}
+	return r, nil
+}
+
+// run is the C program's measurement; order is one of its words.
+func (l load) run(ctx context.Context, w *way, k work, order string, lun int, disk int64, each time.Duration) (r result, err error) {
+	host, port, err := net.SplitHostPort(w.addr)
+	if err != nil {
+		return r, err
+	}
+	what := "read"
+	if k.op == iscsi.Write16 {
+		what = "write"
+	}
+	cmd := exec.CommandContext(ctx, l.bin, host, port, targetName, strconv.Itoa(lun), what, strconv.Itoa(k.bytes), strconv.Itoa(k.depth),
+		order, strconv.FormatInt(disk, 10), strconv.FormatInt((each/5).Milliseconds(), 10), strconv.FormatInt(each.Milliseconds(), 10))
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return r, err
+	}
+	if err := cmd.Start(); err != nil {
+		return r, err
+	}
+	lines, ended := bufio.NewScanner(out), false
+	var took, own int64
+	for lines.Scan() {
+		if lines.Text() == "begin" {
+			r.cpu = w.cpu()
+		} else if _, err := fmt.Sscanf(lines.Text(), "end %d %d %d", &r.ops, &took, &own); err == nil {
+			r.cpu, ended = w.cpu()-r.cpu, true
+		}
+	}
+	if err := errors.Join(lines.Err(), cmd.Wait()); err != nil {
+		return r, fmt.Errorf("%w: %s", err, bytes.TrimSpace(complaint.Bytes()))
+	}
+	if !ended || took <= 0 {
+		return r, errors.New("the load has told nothing")
+	}
+	r.rate, r.load = float64(r.ops)/time.Duration(took).Seconds(), time.Duration(own)
+	return r, nil
+}
+
+// measureGo is the same with this project's own initiator.
+func measureGo(ctx context.Context, w *way, k work, each time.Duration) (result, error) {
 	s, err := iscsi.Dial(ctx, iscsi.Config{Portal: w.addr, InitiatorName: "iqn.2026-11.allpathsdown.bench:i", TargetName: targetName, FirstBurst: 262144})
 	if err != nil {
-		return result{}, fmt.Errorf("%s: %w", w.name, err)
+		return result{}, err
 	}
 	defer s.Close()
 	if err := s.TestReady(ctx, iscsi.NewLUN(1)); err != nil {
-		return result{}, fmt.Errorf("%s: %w", w.name, err)
+		return result{}, err
 	}
 	var stopped atomic.Bool
 	var n, failed atomic.Int64
@@ -74,7 +152,7 @@ func measure(ctx context.Context, w *way, k work, each time.Duration) (result, e
 			t.Out = make([]byte, k.bytes)
 		}
 		t.Done = func(t *iscsi.Task) {
-			if t.Err != nil || t.Result.Status != 0 {
+			if t.Err != nil || t.Result.Status != 0 || len(t.Result.Data) != t.InLen {
 				failed.Add(1)
 				wg.Done()
 				return
@@ -93,17 +171,18 @@ func measure(ctx context.Context, w *way, k work, each time.Duration) (result, e
 		t.CDB = iscsi.CDBReadWrite(k.op, lba(), uint32(blocks))
 		wg.Add(1)
 		if err := s.Submit(t); err != nil {
-			return result{}, fmt.Errorf("%s: %w", w.name, err)
+			return result{}, err
 		}
 	}
 	time.Sleep(each / 5)
 	n0, cpu0, start := n.Load(), w.cpu(), time.Now()
-	time.Sleep(each)
+	for time.Sleep(each); n.Load() == n0 && failed.Load() == 0 && ctx.Err() == nil; time.Sleep(each) { // on a busy machine one may take longer
+	}
 	ops, cpu, took := n.Load()-n0, w.cpu()-cpu0, time.Since(start)
 	stopped.Store(true)
 	wg.Wait()
-	if failed.Load() > 0 || ops == 0 {
-		return result{}, fmt.Errorf("%s: %s: %d commands failed", w.name, k.name, failed.Load())
+	if failed.Load() > 0 {
+		return result{}, fmt.Errorf("%d commands failed", failed.Load())
 	}
 	return result{rate: float64(ops) / took.Seconds(), cpu: cpu, ops: int(ops)}, nil
 }

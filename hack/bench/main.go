@@ -2,7 +2,8 @@
 // in Go, toxiproxy and socat, all in front of the same target in the same run.
 //
 // Absolute figures of a shared machine mean little. Each round measures every way once, in random order, and what is
-// judged is the median of the rounds' ratios.
+// judged is the median of the rounds' ratios. The proxy is there twice: the ratio of the two is what the measurement is
+// worth at that time.
 package main
 
 import (
@@ -13,7 +14,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -36,10 +36,22 @@ var goals = []goal{
 // that is shared.
 var cpuGoal = [4]float64{0.75, 0.7, 0.55, 0.55}
 
+// options are what a run is told.
+type options struct {
+	rounds      int
+	each        time.Duration
+	own, disk   bool
+	other, only string
+}
+
 func main() {
-	rounds := flag.Int("rounds", 15, "how often every way is measured")
-	each := flag.Duration("each", 120*time.Millisecond, "how long one measurement lasts")
-	disk := flag.Bool("disk", false, "a target that keeps what is written (in memory), instead of one that does nothing")
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 40, "how often every way is measured")
+	flag.DurationVar(&o.each, "each", 120*time.Millisecond, "how long one measurement lasts")
+	flag.BoolVar(&o.own, "own", false, "this project's initiator makes the load, also where a lean one in C can be built")
+	flag.BoolVar(&o.disk, "disk", false, "a target that keeps what is written (in memory), instead of one that does nothing")
+	flag.StringVar(&o.other, "other", "", "another build of this program: its proxy is one more way, to see what a change does")
+	flag.StringVar(&o.only, "only", "", "ways to measure, by the names that are printed, with semicolons between; direct is always one (default: all)")
 	asChild := flag.String("child", "", "")
 	to := flag.String("target", "", "")
 	flag.Parse()
@@ -49,7 +61,7 @@ func main() {
 		if *asChild != "" {
 			return child(*asChild, *to)
 		}
-		return run(ctx, *rounds, *each, *disk)
+		return run(ctx, o)
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench: "+err.Error())
@@ -60,7 +72,7 @@ func main() {
 // taken is all that was measured, by workload and way, one result a round.
 type taken [4]map[string][]result
 
-func run(ctx context.Context, rounds int, each time.Duration, disk bool) (err error) {
+func run(ctx context.Context, o options) (err error) {
 	base := "/dev/shm"
 	if _, err := os.Stat(base); err != nil {
 		base = ""
@@ -70,12 +82,12 @@ func run(ctx context.Context, rounds int, each time.Duration, disk bool) (err er
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	portal, stop, err := target(ctx, dir, disk)
+	portal, stop, err := target(ctx, dir, o.disk)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	list, missing, err := ways(ctx, portal, dir)
+	list, missing, err := ways(ctx, portal, dir, o)
 	defer func() {
 		for _, w := range list {
 			w.stop()
@@ -87,18 +99,33 @@ func run(ctx context.Context, rounds int, each time.Duration, disk bool) (err er
 	for _, m := range missing {
 		fmt.Println("left out: " + m)
 	}
+	var by load
+	if !o.own {
+		if by, err = newLoad(ctx, dir); err != nil {
+			fmt.Printf("this project's initiator makes the load, by which all ways look more alike: %v\n", err)
+		}
+	}
+	for _, w := range list { // what is fast because it is wrong shall not be measured: every way serves both initiators
+		for _, k := range works {
+			for _, l := range []load{{}, by} {
+				if _, err := l.measure(ctx, w, k, 10*time.Millisecond); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	var got taken
 	for k := range works {
 		got[k] = map[string][]result{}
 	}
-	for range rounds {
+	for range o.rounds {
 		for k := range works {
 			rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 			for _, w := range list {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				r, err := measure(ctx, w, works[k], each)
+				r, err := by.measure(ctx, w, works[k], o.each)
 				if err != nil {
 					return err
 				}
@@ -118,14 +145,6 @@ func median(v []float64) float64 {
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
-func rates(rs []result) []float64 {
-	var v []float64
-	for _, r := range rs {
-		v = append(v, r.rate)
-	}
-	return v
-}
-
 // ratio is the median, and the quartiles, of the rounds' ratios of two ways.
 func ratio(a, b []result) (low, mid, high float64) {
 	var v []float64
@@ -136,22 +155,32 @@ func ratio(a, b []result) (low, mid, high float64) {
 	return v[len(v)/4], mid, v[len(v)*3/4]
 }
 
-// perOp is the processor time of a way for one command, over all rounds, in microseconds.
-func perOp(rs []result) float64 {
-	var cpu time.Duration
-	ops := 0
+// perOp is the median of the rounds' processor time for one command, in microseconds.
+func perOp(rs []result, of func(result) time.Duration) float64 {
+	var v []float64
 	for _, r := range rs {
-		cpu += r.cpu
-		ops += r.ops
+		v = append(v, float64(of(r).Nanoseconds())/1e3/float64(r.ops))
 	}
-	return float64(cpu.Microseconds()) / float64(ops)
+	return median(v)
 }
+
+func rate(rs []result) float64 {
+	var v []float64
+	for _, r := range rs {
+		v = append(v, r.rate)
+	}
+	return median(v)
+}
+
+func itsCPU(r result) time.Duration { return r.cpu }
+
+func loadCPU(r result) time.Duration { return r.load }
 
 func (got taken) print() {
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	order := []string{direct, ours, armed, goCopy, cCopy, toxi, socat}
+	order := []string{direct, ours, again, armed, another, goCopy, cCopy, toxi, socat}
 	for k, w := range works {
-		fmt.Fprintf(t, "\n%s\tcommands/s\tof direct\tmiddle half\tits CPU us/command\n", w.name)
+		fmt.Fprintf(t, "\n%s\tcommands/s\tof direct\tmiddle half\tits CPU us/command\tthe load's\n", w.name)
 		for _, name := range order {
 			rs := got[k][name]
 			if len(rs) == 0 {
@@ -160,31 +189,38 @@ func (got taken) print() {
 			low, mid, high := ratio(rs, got[k][direct])
 			cpu := "-"
 			if name != direct {
-				cpu = fmt.Sprintf("%.1f", perOp(rs))
+				cpu = fmt.Sprintf("%.1f", perOp(rs, itsCPU))
 			}
-			fmt.Fprintf(t, "  %s\t%.0f\t%.2f\t%.2f-%.2f\t%s\n", name, median(rates(rs)), mid, low, high, cpu)
+			load := "-"
+			if rs[0].load > 0 {
+				load = fmt.Sprintf("%.1f", perOp(rs, loadCPU))
+			}
+			fmt.Fprintf(t, "  %s\t%.0f\t%.2f\t%.2f-%.2f\t%s\t%s\n", name, rate(rs), mid, low, high, cpu, load)
 		}
 	}
-	fmt.Fprintf(t, "\nratios to reach%s\n", strings.Repeat("\t", 1)+"depth 1\tdepth 32\t128K read\t128K write")
-	for _, g := range goals {
+	fmt.Fprintf(t, "\nmedian of the ratios, middle half (to reach)\tdepth 1\tdepth 32\t128K read\t128K write\n")
+	for _, g := range append([]goal{{way: again, to: ours}, {way: ours, to: another}}, goals...) {
 		if len(got[0][g.way]) == 0 || len(got[0][g.to]) == 0 {
 			continue
 		}
 		fmt.Fprintf(t, "  %s : %s", g.way, g.to)
 		for k := range works {
-			_, mid, _ := ratio(got[k][g.way], got[k][g.to])
-			word := "ok"
-			if mid < g.least[k] {
-				word = "MISSED"
+			low, mid, high := ratio(got[k][g.way], got[k][g.to])
+			fmt.Fprintf(t, "\t%.2f %.2f-%.2f", mid, low, high)
+			switch {
+			case g.least[k] == 0:
+			case mid < g.least[k]:
+				fmt.Fprintf(t, " (%.2f) MISSED", g.least[k])
+			default:
+				fmt.Fprintf(t, " (%.2f) ok", g.least[k])
 			}
-			fmt.Fprintf(t, "\t%.2f (%.2f) %s", mid, g.least[k], word)
 		}
 		fmt.Fprintln(t)
 	}
 	if len(got[0][toxi]) > 0 {
 		fmt.Fprintf(t, "  CPU of %s : %s", ours, toxi)
 		for k := range works {
-			v := perOp(got[k][ours]) / perOp(got[k][toxi])
+			v := perOp(got[k][ours], itsCPU) / perOp(got[k][toxi], itsCPU)
 			word := "ok"
 			if v > cpuGoal[k] {
 				word = "MISSED"

@@ -17,9 +17,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/allpathsdown/allpathsdown/drivers/path/iscsiproxy"
 )
@@ -32,13 +35,15 @@ type way struct {
 }
 
 const (
-	direct = "direct"
-	ours   = "proxy"
-	armed  = "proxy, a fault armed on another LUN"
-	toxi   = "toxiproxy"
-	goCopy = "Go io.Copy"
-	cCopy  = "C copy"
-	socat  = "socat"
+	direct  = "direct"
+	ours    = "proxy"
+	again   = "proxy again" // the very same: what ratio identical things have is the noise of the measurement
+	armed   = "proxy, a fault armed on another LUN"
+	toxi    = "toxiproxy"
+	another = "proxy of the other build"
+	goCopy  = "Go io.Copy"
+	cCopy   = "C copy"
+	socat   = "socat"
 )
 
 // toxiproxyPackage is built into a folder of the benchmark's own: it is no dependency of this module.
@@ -51,7 +56,7 @@ var copySource []byte
 func child(name, target string) error {
 	var addr string
 	switch name {
-	case ours, armed:
+	case ours, again, armed:
 		p, err := iscsiproxy.Listen(iscsiproxy.Config{Listen: "127.0.0.1:0", Target: target})
 		if err != nil {
 			return err
@@ -133,54 +138,77 @@ func (w *way) stop() {
 	}
 }
 
-// cpu is the processor time that the way's process has used, from /proc/PID/stat: fields 14 and 15 in ticks of 10 ms.
+// cpu is the processor time that the way's process has used, and those of its children that live: socat has one a connection.
 func (w *way) cpu() time.Duration {
 	if w.cmd == nil {
 		return 0
 	}
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(w.cmd.Process.Pid) + "/stat")
-	if err != nil {
-		return 0
+	pid := w.cmd.Process.Pid
+	sum := clock(pid)
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	for _, f := range bytes.Fields(b) {
+		if child, err := strconv.Atoi(string(f)); err == nil {
+			sum += clock(child)
+		}
 	}
-	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if len(f) < 13 {
-		return 0
-	}
-	user, _ := strconv.Atoi(string(f[11]))
-	sys, _ := strconv.Atoi(string(f[12]))
-	return time.Duration(user+sys) * 10 * time.Millisecond
+	return sum
 }
 
-// ways starts all that there are. What cannot be had is left out, with the reason.
-func ways(ctx context.Context, target, dir string) (list []*way, missing []string, err error) {
+// clock is the processor time of a process to the nanosecond, where /proc/PID/stat has ticks of 10 ms. The number of the
+// clock is what clock_getcpuclockid(3) would say.
+func clock(pid int) time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(^int32(pid)<<3|2, &t) != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
+
+// ways starts all that there are, or those that are asked for. What cannot be had is left out, with the reason.
+func ways(ctx context.Context, target, dir string, o options) (list []*way, missing []string, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
 	}
 	list = []*way{{name: direct, addr: target}}
-	add := func(w *way, err error) {
-		if err != nil {
+	add := func(name string, start func() (*way, error)) {
+		if o.only != "" && !slices.Contains(strings.Split(o.only, ";"), name) {
+			return
+		}
+		if w, err := start(); err != nil {
 			missing = append(missing, err.Error())
 		} else {
 			list = append(list, w)
 		}
 	}
-	for _, name := range []string{ours, armed, goCopy} {
-		add(start(name, "", self, "-child", name, "-target", target))
+	for _, name := range []string{ours, again, armed, goCopy} {
+		add(name, func() (*way, error) { return start(name, "", self, "-child", name, "-target", target) })
 	}
-	add(startToxiproxy(ctx, target, dir))
-	add(startC(ctx, target, dir))
-	add(startSocat(target))
+	if o.other != "" {
+		add(another, func() (*way, error) { return start(another, "", o.other, "-child", ours, "-target", target) })
+	}
+	add(toxi, func() (*way, error) { return startToxiproxy(ctx, target, dir) })
+	add(cCopy, func() (*way, error) { return startC(ctx, target, dir) })
+	add(socat, func() (*way, error) { return startSocat(target) })
 	return list, missing, nil
 }
 
-func startC(ctx context.Context, target, dir string) (*way, error) {
-	src, bin := filepath.Join(dir, "copy.c"), filepath.Join(dir, "copy")
-	if err := os.WriteFile(src, copySource, 0o600); err != nil {
-		return nil, err
+// compile builds a program of one file in dir.
+func compile(ctx context.Context, dir, name string, source []byte) (bin string, err error) {
+	bin = filepath.Join(dir, name)
+	if err := os.WriteFile(bin+".c", source, 0o600); err != nil {
+		return "", err
 	}
-	if out, err := exec.CommandContext(ctx, "cc", "-O2", "-pthread", "-o", bin, src).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s: %w %s", cCopy, err, bytes.TrimSpace(out))
+	if out, err := exec.CommandContext(ctx, "cc", "-O2", "-pthread", "-o", bin, bin+".c").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s.c cannot be built (Debian packages gcc and libc6-dev): %w %s", name, err, bytes.TrimSpace(out))
+	}
+	return bin, nil
+}
+
+func startC(ctx context.Context, target, dir string) (*way, error) {
+	bin, err := compile(ctx, dir, "copy", copySource)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cCopy, err)
 	}
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
@@ -193,7 +221,7 @@ func startC(ctx context.Context, target, dir string) (*way, error) {
 func startSocat(target string) (*way, error) {
 	bin, err := exec.LookPath("socat")
 	if err != nil {
-		return nil, errors.New("socat is not installed")
+		return nil, errors.New("socat is not installed (Debian package socat)")
 	}
 	addr, err := freeAddr()
 	if err != nil {

@@ -52,7 +52,7 @@ var _ = claim.Register(claim.Claim{
 	Judge: func(run record.Run) record.Verdict {
 		return crashed(run, func(g drivers.Lane, at record.Moment) record.Verdict {
 			after := run.Between(at.Lo, run.To)
-			if _, read := after.Ever(g, "logs", "read"); !read {
+			if !logsRead(run, g) {
 				return claim.Unsure("its logs were not read after the boot", at)
 			}
 			var vs []record.Verdict

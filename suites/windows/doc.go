@@ -48,3 +48,17 @@ func crashed(run record.Run, judge func(g drivers.Lane, at record.Moment) record
 		return judge(g, at)
 	})
 }
+
+// logsRead tells whether a guest's logs were read after its last boot.
+func logsRead(run record.Run, guest drivers.Lane) bool {
+	boot, ok := run.Last(guest, "boot")
+	if !ok {
+		return false
+	}
+	for _, s := range run.States(guest, "logs") {
+		if s.Value == "read" && s.Text == boot.Value {
+			return true
+		}
+	}
+	return false
+}

@@ -4,6 +4,7 @@ package windows
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
@@ -18,25 +19,36 @@ var _ = claim.Register(claim.Claim{
 	ID: "guest.windows.new-rdp-fails", Title: "A new RDP connection cannot be made while the disk is away", Labels: []string{"apd", "windows", "rdp"},
 	Source: record.Source{Doc: "S1", Code: "W3", JA: "iSCSIが切断している状態でRDP接続を開始すると反応できないので当然繋がりません",
 		EN:   "If an RDP connection is begun while iSCSI is cut it cannot respond, so naturally it does not connect.",
-		Note: "each attempt in the outage ends before a logon; the stage that it reached is told, for TCP accepts what Windows cannot answer"},
+		Note: "before the outage a new connection logged on, and in it each ends before that; the stage that it reached is told, for TCP accepts what Windows cannot answer. Credentials that are still checked are no desktop yet: only a session refutes"},
 	In: scenario.WindowsOutage,
 	Judge: func(run record.Run) record.Verdict {
 		return claim.EachWindows(run, func(g drivers.Lane) record.Verdict {
 			outage := run.During(run.Fault())
-			short, was := outage.Ever(g, "rdp.new", stages...)
-			switch {
-			case len(run.States(g, "rdp.new")) == 0:
+			if len(run.States(g, "rdp.new")) == 0 {
 				return claim.Unsure("nobody tried")
-			case !was:
-				return claim.Refute("new connections logged on", run.Fault().Active)
+			}
+			if _, was := run.Before(run.Fault().Begin).Ever(g, "rdp.new", "logon"); !was {
+				return claim.Unsure("no new connection logged on before the outage either")
+			}
+			short, was := outage.Ever(g, "rdp.new", stages...)
+			if !was {
+				return loggedOn("new connections logged on all the while", run.Fault().Active, outage, g)
 			}
 			if m, on := outage.After(short).Ever(g, "rdp.new", "logon"); on {
-				return claim.Refute("a new connection logged on in the outage", m)
+				return loggedOn("a new connection logged on in the outage", m, outage, g)
 			}
 			return claim.Confirm(fmt.Sprintf("new connections did not get further than that: %s", short.What), short)
 		})
 	},
 })
+
+// loggedOn refutes, unless the probe went no further than the credentials.
+func loggedOn(what string, at record.Moment, outage record.Run, g drivers.Lane) record.Verdict {
+	if m, was := outage.Ever(g, "rdp.new", "logon"); was && m.Attrs["depth"] == "credentials" {
+		return claim.Unsure("credentials were checked in the outage, which is no desktop yet: look with logon: session", m)
+	}
+	return claim.Refute(what, at)
+}
 
 var _ = claim.Register(claim.Claim{
 	ID: "guest.windows.held-rdp-survives", Title: "An RDP session from before stays up", Labels: []string{"apd", "windows", "rdp"},
@@ -49,6 +61,9 @@ var _ = claim.Register(claim.Claim{
 			before := run.Before(run.Fault().Begin)
 			if _, was := before.Ever(g, "rdp.held", "connected"); !was {
 				return claim.Unsure("no session was held before")
+			}
+			if m, was := run.Ever(g, "rdp.held", "dropped"); was && strings.Contains(m.Text, "OTHERCONNECTION") { // ERRINFO_DISCONNECTED_BY_OTHERCONNECTION
+				return claim.Unsure("another session took its place, which is not the outage's doing", m)
 			}
 			return claim.Never(run, g, "rdp.held", "dropped")
 		})

@@ -171,7 +171,7 @@ func (h *half) finish(err error) {
 			return
 		}
 	}
-	if t, ok := h.dst.(*net.TCPConn); ok {
+	if t, ok := h.dst.(interface{ CloseWrite() error }); ok {
 		_ = t.CloseWrite()
 	}
 	if pr.ended.Add(1) == 2 {
@@ -194,7 +194,7 @@ func (h *half) discarded(n int) {
 // established tells whether the peer has sent neither FIN nor RST: the first byte of Linux's struct
 // tcp_info is the state, and 1 is TCP_ESTABLISHED.
 func established(c net.Conn) bool {
-	t, ok := c.(*net.TCPConn)
+	t, ok := c.(syscall.Conn)
 	if !ok {
 		return true
 	}

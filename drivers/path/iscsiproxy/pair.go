@@ -36,6 +36,9 @@ type pair struct {
 }
 
 func newPair(p *Proxy, id int, c net.Conn) *pair {
+	if c != nil {
+		c = newSock(c)
+	}
 	pr := &pair{p: p, id: id, ready: make(chan struct{}), gone: make(chan struct{}), tasks: make(map[uint32]*task)}
 	pr.up = half{pr: pr, toTarget: true, src: c, buf: *buffers.Get().(*[]byte)}
 	pr.down = half{pr: pr, dst: c, buf: *buffers.Get().(*[]byte)}
@@ -89,7 +92,8 @@ func (pr *pair) run() {
 			}
 		default:
 			if err == nil {
-				pr.up.dst, pr.down.src = t, t
+				s := newSock(t)
+				pr.up.dst, pr.down.src = s, s
 				close(pr.ready)
 				wg.Go(pr.down.run)
 				pr.kickDown() // for what is to be sent already

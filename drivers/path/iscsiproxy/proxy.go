@@ -216,7 +216,7 @@ func (p *Proxy) Subscribe() (<-chan Event, func()) {
 
 // reset closes with RST: the kernel drops what it has not delivered.
 func reset(c net.Conn) {
-	if t, ok := c.(*net.TCPConn); ok {
+	if t, ok := c.(interface{ SetLinger(sec int) error }); ok {
 		_ = t.SetLinger(0)
 	}
 	_ = c.Close()

@@ -94,6 +94,27 @@ func TestScanAllocs(t *testing.T) {
 	}
 }
 
+// What a command costs in the scanner, and what it costs more when faults are armed on another LUN.
+func BenchmarkScan(b *testing.B) {
+	two := 2
+	stall := &fault{Fault: Fault{Kind: Stall, Rule: &Rule{LUN: &two}}}
+	for name, rules := range map[string][]*fault{"idle": nil, "armed": {stall, stall, stall, stall}} {
+		b.Run(name, func(b *testing.B) {
+			const n = 16
+			pr := testPair(b, rules...)
+			var wire []byte
+			for i := range uint32(n) {
+				wire = iscsi.AppendPDU(wire, command(i, 1, iscsi.Read16, nil), iscsi.Digests{})
+			}
+			for b.Loop() {
+				pr.up.have = copy(pr.up.buf, wire)
+				pr.up.scan()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/command")
+		})
+	}
+}
+
 // FuzzScan feeds anything in both directions: no panic, and what goes on is never longer than what came.
 func FuzzScan(f *testing.F) {
 	f.Add(iscsi.AppendPDU(nil, command(1, 1, iscsi.Write16, make([]byte, 100)), iscsi.Digests{}), false, uint64(1))

@@ -15,6 +15,7 @@ require (
 	github.com/vmware/govmomi v0.54.1
 	golang.org/x/crypto v0.58.0
 	golang.org/x/sys v0.49.0
+	gonum.org/v1/gonum v0.16.0
 )
 
 require (

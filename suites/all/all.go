@@ -21,4 +21,5 @@ import (
 	_ "github.com/allpathsdown/allpathsdown/suites/guests"              // C1 to C8, G2, G3
 	_ "github.com/allpathsdown/allpathsdown/suites/integrity"           // G1
 	_ "github.com/allpathsdown/allpathsdown/suites/poweroff"            // P1 to P5
+	_ "github.com/allpathsdown/allpathsdown/suites/windows"             // W11, W12
 )

@@ -74,6 +74,9 @@ func cmdCampaign(ctx context.Context, args []string) error {
 	lasts := func(hold time.Duration) time.Duration { return c.Trial(hold).In.Lasts(p.Profile) + around }
 	sayPlan(c, l, p, assumed, lasts)
 	if in.dryRun {
+		if err := able(c, l, true); err != nil {
+			sayLine("  but " + err.Error())
+		}
 		return nil
 	}
 	if err := able(c, l, in.child.allow); err != nil {

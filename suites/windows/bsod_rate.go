@@ -221,7 +221,7 @@ func ableRise(p campaign.Plan, assumed []float64) []string {
 	var lines []string
 	for _, r := range pairs {
 		lines = append(lines, fmt.Sprintf("W12: if the rates are %s at 15 and %s at 20 minutes, %d trials each find that it goes up with a chance of %s; a chance of 80 %% takes %s",
-			percent(r[0]), percent(r[1]), p.Trials, percent(stats.Power(r[0], r[1], p.Trials, 1-p.Confidence)), trialsFor(r, 1-p.Confidence)))
+			percent(r[0]), percent(r[1]), p.Trials, chance(stats.Power(r[0], r[1], p.Trials, 1-p.Confidence)), trialsFor(r, 1-p.Confidence)))
 	}
 	return lines
 }
@@ -232,6 +232,14 @@ func trialsFor(r [2]float64, alpha float64) string {
 		return fmt.Sprintf("more than %d", n)
 	}
 	return fmt.Sprint(n)
+}
+
+// chance says a power, of which there is never all.
+func chance(p float64) string {
+	if p > 0.995 {
+		return "more than 99 %"
+	}
+	return fmt.Sprintf("%.0f %%", 100*p)
 }
 
 // percent says a rate with as many digits as tell it apart from its neighbours.

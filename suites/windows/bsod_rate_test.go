@@ -362,6 +362,7 @@ func TestAble(t *testing.T) {
 	g.Expect(say(59)).To(And(ContainSubstring("W11: 59 trials without a blue screen bound its rate at 4.95 %"), ContainSubstring("it takes 59, and one"),
 		ContainSubstring("if the rates are 0 % at 15 and 20 % at 20 minutes, 59 trials each"), Not(ContainSubstring("cannot"))))
 	g.Expect(say(10)).To(ContainSubstring("with 10 trials it cannot be confirmed"))
-	g.Expect(say(20, 0.5, 0.9)).To(ContainSubstring("if the rates are 50 % at 15 and 90 % at 20 minutes, 20 trials each find that it goes up with a chance of 83.7 %"))
+	g.Expect(say(20, 0.5, 0.9)).To(ContainSubstring("if the rates are 50 % at 15 and 90 % at 20 minutes, 20 trials each find that it goes up with a chance of 84 %"))
+	g.Expect(say(59, 0, 0.9)).To(ContainSubstring("a chance of more than 99 %;"))
 	g.Expect(say(5, 0.2, 0.21)).To(ContainSubstring("a chance of 80 % takes more than 300"))
 }

@@ -170,6 +170,7 @@ func TestList(t *testing.T) {
 	for _, id := range want {
 		g.Expect(text.out).To(ContainSubstring(id))
 	}
+	g.Expect(text.out).To(And(ContainSubstring("campaign windows.bsod-rate"), ContainSubstring("W12  guest.windows.bsod-rate-rises-at-20-minutes")))
 }
 
 func TestListForALab(t *testing.T) {

@@ -123,7 +123,7 @@ func FindCampaign(id string) (*Campaign, error) {
 // Trial is the claim of one trial with that hold. It is not among All: a run of the claims does not do it.
 func (c *Campaign) Trial(hold time.Duration) *Claim {
 	in := c.In
-	in.Hold = scenario.Held(hold)
+	in.Hold, in.Title = scenario.Held(hold), fmt.Sprintf("%s, for %s", in.Title, hold)
 	return &Claim{ID: c.ID + ".trial", Title: fmt.Sprintf("%s of %s", c.Title, hold), Source: c.Rates[0].Source, Labels: []string{"campaign"},
 		Needs: c.Needs, Where: c.Where, In: in, On: []drivers.Role{drivers.Guest},
 		Judge: func(run record.Run) record.Verdict { return c.Judge(run, hold) }, spec: c.spec, at: c.at}

@@ -16,7 +16,7 @@ import (
 // Claims W11 and W12: how often a blue screen comes after an outage of 15 and of about 20 minutes.
 var _ = claim.RegisterCampaign(claim.Campaign{
 	ID: "windows.bsod-rate", Event: "blue screen", Title: "No blue screen after an outage", Guest: "windows",
-	In: scenario.Spec{Name: "bsod-rate", Title: "The target's service stops once, for as long as the campaign's trial says",
+	In: scenario.Spec{Name: "bsod-rate", Title: "The target's service stops once",
 		Fault: drivers.ServiceStop, Watch: watch},
 	Holds: []time.Duration{15 * time.Minute, 20 * time.Minute}, Limit: 0.05,
 	Judge: trial,
@@ -131,9 +131,9 @@ func noneWithin15(c claim.Counts) record.Verdict {
 	}
 	conf, limit := c.Plan.Confidence, c.Plan.Limit
 	upper := stats.Upper(a.Events, a.N, conf)
-	v := record.Verdict{Outcome: record.Inconclusive, N: a.N, Measured: &record.Interval{Lo: stats.Lower(a.Events, a.N, conf), Hi: upper}, Unit: "of trials",
-		Window: new(claim.AtMost(limit, fmt.Sprintf("the campaign's limit, at a confidence of %s", percent(conf))))}
-	counted := fmt.Sprintf("%d of %d trials of %s had a blue screen", a.Events, a.N, a.Hold)
+	v := record.Verdict{Outcome: record.Inconclusive, N: a.N, Measured: &record.Interval{Lo: 100 * stats.Lower(a.Events, a.N, conf), Hi: 100 * upper}, Unit: "% of trials",
+		Window: new(claim.AtMost(100*limit, fmt.Sprintf("the campaign's limit, at a confidence of %s", percent(conf))))}
+	counted := fmt.Sprintf("%d of %d trials of %s%s had a blue screen", a.Events, a.N, a.Hold, soFar(a))
 	bound := fmt.Sprintf("with a confidence of %s its rate is at most %s", percent(conf), percent(upper))
 	worst := stats.Upper(a.Undecided, a.N+a.Undecided, conf)
 	switch {
@@ -156,6 +156,13 @@ func noneWithin15(c claim.Counts) record.Verdict {
 }
 
 func complete(a campaign.Arm) bool { return a.N >= a.Planned }
+
+func soFar(a campaign.Arm) string {
+	if complete(a) {
+		return ""
+	}
+	return " so far"
+}
 
 // higherAt20 judges W12.
 func higherAt20(c claim.Counts) record.Verdict {
@@ -186,8 +193,8 @@ func higherAt20(c claim.Counts) record.Verdict {
 	case fallWorst <= alpha+rounding:
 		v.Outcome, v.Why = record.Refuted, fmt.Sprintf("%s: the rate goes down, p = %.2g the other way", counted, fall)
 	case upper < limit:
-		v.Outcome, v.Unit, v.Measured = record.Refuted, "of trials", &record.Interval{Lo: stats.Lower(b.Events, b.N, conf), Hi: upper}
-		v.Window = new(claim.AtLeast(limit, fmt.Sprintf("the campaign's limit for what does not come, at a confidence of %s", percent(conf))))
+		v.Outcome, v.Unit, v.Measured = record.Refuted, "% of trials", &record.Interval{Lo: 100 * stats.Lower(b.Events, b.N, conf), Hi: 100 * upper}
+		v.Window = new(claim.AtLeast(100*limit, fmt.Sprintf("the campaign's limit for what does not come, at a confidence of %s", percent(conf))))
 		v.Why = fmt.Sprintf("%s: at %s, too, its rate is at most %s", counted, b.Hold, percent(upper))
 	default:
 		v.Why = fmt.Sprintf("%s: were the rates one, so much would come by chance with p = %.2g, which does not say that they are one", counted, rise)

@@ -27,7 +27,13 @@ import (
 // envApd makes this program apd itself.
 const envApd = "APD_TEST_MAIN"
 
+// suitesName is what the suites' binary is called; called so, this program is a stand-in for it.
+const suitesName = "suites.test"
+
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == suitesName {
+		os.Exit(fakeSuites(os.Args[1:]))
+	}
 	if os.Getenv(envApd) != "" {
 		main()
 		os.Exit(0)
@@ -164,6 +170,7 @@ func TestList(t *testing.T) {
 	for _, id := range want {
 		g.Expect(text.out).To(ContainSubstring(id))
 	}
+	g.Expect(text.out).To(And(ContainSubstring("campaign windows.bsod-rate"), ContainSubstring("W12  guest.windows.bsod-rate-rises-at-20-minutes")))
 }
 
 func TestListForALab(t *testing.T) {

@@ -73,6 +73,12 @@ func cmdList(_ context.Context, args []string) error {
 			fmt.Printf("     %s skips it: %s\n", l.Name, e.Skip)
 		}
 	}
+	for _, c := range claim.Campaigns() { // what no single run decides
+		fmt.Printf("\ncampaign %s (apd campaign --claim %s --lab LAB)\n", c.ID, c.ID)
+		for _, r := range c.Rates {
+			fmt.Printf("%-4s %s\n     %s\n", r.Source.Code, r.ID, r.Title)
+		}
+	}
 	return nil
 }
 

@@ -34,6 +34,7 @@ type command struct {
 
 var commands = []command{
 	{"run", "--lab FILE [--lab FILE]... [--labels FILTER] [--profile quick|documented]", "break the storage of each lab and judge the claims", cmdRun},
+	{"campaign", "--claim CAMPAIGN --lab FILE [--hold 15m,20m] [--trials N] [--out DIR] [--confidence 0.95]", "do one trial many times, and judge what is said of how often something happens; given again it goes on", cmdCampaign},
 	{"list", "[LAB]", "every claim: id, labels, needs, and what the lab would skip and why", cmdList},
 	{"doctor", "LAB", "check a lab without breaking anything", cmdDoctor},
 	{"undo", "LAB", "put back what a run that died has left broken", cmdUndo},

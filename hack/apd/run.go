@@ -61,8 +61,6 @@ func cmdRun(_ context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("finding the folder of the runs: %w", err)
 	}
-	common := []string{"-test.run=^TestSuites$", "-test.timeout=0", "--ginkgo.label-filter=" + *labels, "--ginkgo.no-color", "--ginkgo.succinct",
-		"--profile=" + *profile, "--out=" + outDir, fmt.Sprintf("--no-fault=%t", *noFault), fmt.Sprintf("--allow-outage=%t", *allow), fmt.Sprintf("--keep=%t", *keep)}
 	var children []*child
 	names := map[string]bool{}
 	for _, file := range labs {
@@ -75,15 +73,28 @@ func cmdRun(_ context.Context, args []string) error {
 		}
 		names[l.Name] = true
 		id := time.Now().UTC().Format("20060102-150405") + "-" + l.Name
-		c := &child{lab: l, dir: filepath.Join(outDir, id)}
-		c.cmd = exec.Command(bin, append([]string{"--lab=" + l.FilePath(), "--run-id=" + id}, common...)...)
-		// A process group of its own, so that a signal to the terminal reaches it once, through this process; and the
-		// kernel kills it when this process is killed, so that its guard takes over at once.
-		c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-		children = append(children, c)
+		children = append(children, newChild(bin, l, outDir, id, childFlags{*profile, *allow, *keep}, "--ginkgo.label-filter="+*labels, fmt.Sprintf("--no-fault=%t", *noFault)))
 	}
 	runAll(children)
 	return errors.Join(conclude(children), besideAll(children, outDir))
+}
+
+// childFlags are the flags that every run of the suites' binary is given.
+type childFlags struct {
+	profile     string
+	allow, keep bool
+}
+
+// newChild makes the run of one lab, whose record goes to outDir/id.
+func newChild(bin string, l *lab.File, outDir, id string, f childFlags, more ...string) *child {
+	c := &child{lab: l, dir: filepath.Join(outDir, id)}
+	args := []string{"--lab=" + l.FilePath(), "--run-id=" + id, "-test.run=^TestSuites$", "-test.timeout=0", "--ginkgo.no-color", "--ginkgo.succinct",
+		"--profile=" + f.profile, "--out=" + outDir, fmt.Sprintf("--allow-outage=%t", f.allow), fmt.Sprintf("--keep=%t", f.keep)}
+	c.cmd = exec.Command(bin, append(args, more...)...)
+	// A process group of its own, so that a signal to the terminal reaches it once, through this process; and the
+	// kernel kills it when this process is killed, so that its guard takes over at once.
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return c
 }
 
 // suitesBinary finds suites.test beside this program.

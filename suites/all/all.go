@@ -24,5 +24,5 @@ import (
 	_ "github.com/allpathsdown/allpathsdown/suites/pdl"                 // device loss
 	_ "github.com/allpathsdown/allpathsdown/suites/poweroff"            // P1 to P5
 	_ "github.com/allpathsdown/allpathsdown/suites/stuckio"             // stuck I/O on one host
-	_ "github.com/allpathsdown/allpathsdown/suites/windows"             // W1 to W10
+	_ "github.com/allpathsdown/allpathsdown/suites/windows"             // W1 to W12
 )

@@ -39,6 +39,9 @@ var (
 	flagNoFault = flag.Bool("no-fault", false, "inject nothing: a control in which nothing may be confirmed")
 	flagKeep    = flag.Bool("keep", false, "leave a lab in a box up afterwards")
 	flagAllow   = flag.Bool("allow-outage", false, "allow cutting off the storage of a real lab")
+
+	flagCampaign = flag.String("campaign", "", "do one trial of this campaign instead of judging claims")
+	flagHold     = flag.Duration("hold", 0, "how long the trial's fault is held")
 )
 
 // undoGrace bounds the end of a run: undoing, taking a box down.
@@ -94,6 +97,7 @@ func dieWithParent() {
 // runner is one run of the tree.
 type runner struct {
 	file       *lab.File
+	claims     []*Claim
 	profile    string
 	opts       scenario.Options
 	deviations []record.Deviation
@@ -121,6 +125,9 @@ func newRunner(conf types.SuiteConfig) (*runner, error) {
 	if r.deviations, err = f.Deviations(); err != nil {
 		return nil, err
 	}
+	if r.claims, err = chosen(*flagCampaign, *flagHold); err != nil {
+		return nil, err
+	}
 	match, err := types.ParseLabelFilter(conf.LabelFilter)
 	if err != nil {
 		return nil, fmt.Errorf("the label filter: %w", err)
@@ -137,7 +144,7 @@ func newRunner(conf types.SuiteConfig) (*runner, error) {
 	r.opts = scenario.Options{LabFile: *flagLab, Profile: r.profile, OutDir: out, ID: id, Filter: conf.LabelFilter, NoFault: *flagNoFault,
 		Keep: *flagKeep, Allow: *flagAllow, Say: r.console.Say, Console: r.console}
 	powers, host := f.Powers(), f.HostKind()
-	for _, c := range All() {
+	for _, c := range r.claims {
 		if !match(c.LabelsFor(r.profile)) {
 			continue
 		}
@@ -149,6 +156,24 @@ func newRunner(conf types.SuiteConfig) (*runner, error) {
 		return nil, errors.New("claims are chosen with --label-filter (each has the label claim:ID), not with --focus or --skip: the plan in the record must say what will be judged")
 	}
 	return r, nil
+}
+
+// chosen are the claims of a run: all, or the one of a campaign's trial.
+func chosen(id string, hold time.Duration) ([]*Claim, error) {
+	if id == "" {
+		if hold != 0 {
+			return nil, errors.New("--hold is for a campaign's trial: say which, with --campaign")
+		}
+		return All(), nil
+	}
+	c, err := FindCampaign(id)
+	if err != nil {
+		return nil, err
+	}
+	if hold < time.Second {
+		return nil, fmt.Errorf("a trial of %s needs --hold of at least a second", id)
+	}
+	return []*Claim{c.Trial(hold)}, nil
 }
 
 // findLab finds a lab file that was named relative to the folder in which a command was typed: Ginkgo's command runs the
@@ -186,7 +211,7 @@ func projectRoot() string {
 // tree registers the containers. It is called before RunSpecs, once the flags are known.
 func (r *runner) tree() {
 	var byScenario [][]*Claim
-	for _, c := range All() {
+	for _, c := range r.claims {
 		if n := len(byScenario); n > 0 && byScenario[n-1][0].In.Name == c.In.Name {
 			byScenario[n-1] = append(byScenario[n-1], c)
 			continue

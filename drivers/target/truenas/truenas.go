@@ -11,6 +11,7 @@
 //	boot              state   the boot id, or since when the system has been up
 //	sessions          sample  [1] initiators that are logged in, without this driver's own looks
 //	sessions          event   vanished; Attrs initiator, address, before, after
+//	image             event   stored, damaged: what CheckImage found of a LUN; Attrs as told there
 //
 // A stop ends every target of the NAS, not only the one under test. Facts about versions are from the middleware's tags.
 package truenas
@@ -99,6 +100,8 @@ type Driver struct {
 	turn chan struct{} // has one while somebody finds out what the system is
 	mu   sync.Mutex
 	sys  *system // what was found; nil before
+
+	first map[int]stored // what each LUN was made of when the system was first seen; nil before
 }
 
 // Driver has these powers.
@@ -107,6 +110,7 @@ var (
 	_ drivers.TargetRebooter = (*Driver)(nil)
 	_ drivers.Settings       = (*Driver)(nil)
 	_ drivers.Examiner       = (*Driver)(nil)
+	_ drivers.ImageChecker   = (*Driver)(nil)
 )
 
 // open checks the configuration. It does not talk to the system: Probe does. Its errors are Operator errors.
@@ -160,6 +164,7 @@ func (d *Driver) Probe(ctx context.Context) error {
 	if w, err := d.wireFor(ctx, d.t.quick); w != serving {
 		return d.operator(d.notServed(svc, w, err))
 	}
+	d.remember(ctx, s)
 	return nil
 }
 

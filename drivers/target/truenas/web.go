@@ -27,6 +27,7 @@ type statusError struct {
 	method string
 	path   string
 	text   string // of the body, for people
+	errno  int    // of the body, where the middleware gives one; 0: it does not
 }
 
 func (e *statusError) Error() string {
@@ -118,7 +119,7 @@ func (w *web) do(ctx context.Context, as auth, method, path string, body any) ([
 	b, err := io.ReadAll(io.LimitReader(resp.Body, bodyLimit+1))
 	switch {
 	case resp.StatusCode/100 != 2:
-		return nil, &statusError{status: resp.StatusCode, method: method, path: path, text: w.login.quote(readProblem(b))}
+		return nil, &statusError{status: resp.StatusCode, method: method, path: path, text: w.login.quote(readProblem(b)), errno: readErrno(b)}
 	case err != nil:
 		return nil, fmt.Errorf("%s %s: reading the answer: %w", method, path, err)
 	case len(b) > bodyLimit:

@@ -26,6 +26,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // Name is what lab files call this driver.
@@ -92,7 +93,7 @@ type Driver struct {
 	env    drivers.Env
 	cfg    Config
 	login  login
-	trust  trust
+	trust  tlstrust.Trust
 	http   *web
 	t      timing
 	portal string
@@ -141,7 +142,7 @@ func open(env drivers.Env, cfg Config, getenv func(string) string) (*Driver, err
 	if err != nil {
 		return nil, bad("no usable address or login", "Give url, user, and password_file or TRUENAS_PASSWORD, or api_key_file or TRUENAS_API_KEY; an API key needs https", err)
 	}
-	tr, err := trustOf(cfg)
+	tr, err := tlstrust.New(tlstrust.Config{Thumbprint: cfg.Thumbprint, CAFile: cfg.CAFile})
 	if err != nil {
 		return nil, bad("no usable trust in the system's certificate", "Give thumbprint or ca_file", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // bodyLimit bounds an answer, in bytes. A list of a thousand targets has less than 1 MiB.
@@ -53,7 +54,7 @@ type web struct {
 	http  *http.Client
 }
 
-func newWeb(l login, t trust, dial drivers.Dial) *web {
+func newWeb(l login, t tlstrust.Trust, dial drivers.Dial) *web {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
@@ -63,7 +64,7 @@ func newWeb(l login, t trust, dial drivers.Dial) *web {
 		if err != nil {
 			return nil, err
 		}
-		conn, err := t.over(ctx, raw, address)
+		conn, err := t.Over(ctx, raw, address)
 		if err != nil {
 			raw.Close()
 		}

@@ -210,7 +210,8 @@ type (
 	Loader interface {
 		Load(ctx context.Context, writers int) error
 	}
-	// ImageChecker examines a LUN from the target's side while no host uses it; Value of the result is "clean" or "damaged".
+	// ImageChecker examines a LUN from the target's side while no host uses it. Value of the result is "clean", "damaged", or
+	// "stored": the LUN is there and whole, and nobody could look into what is in it, for the reason in the attribute contents.
 	ImageChecker interface {
 		CheckImage(ctx context.Context, lun int) (Observation, error)
 	}

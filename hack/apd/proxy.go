@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -33,6 +34,11 @@ func cmdProxy(ctx context.Context, args []string) (err error) {
 	}
 	if c.Listen == "" || c.Target == "" {
 		return errNoAddress
+	}
+	for name, at := range map[string]string{"listen": c.Listen, "target": c.Target, "advertise": c.Advertise} {
+		if _, _, err := net.SplitHostPort(at); err != nil && at != "" {
+			return fmt.Errorf("apd proxy: --%s is not HOST:PORT: %w", name, err)
+		}
 	}
 	if *control == "" {
 		dir, err := os.MkdirTemp("", "apd-proxy")

@@ -191,6 +191,24 @@ func TestWhatNobodyWatchedIsUndecided(t *testing.T) {
 	}
 }
 
+// A LUN that is whole, but that nobody could look into, is no LUN that is clean, and none that is damaged.
+func TestALUNThatNobodyLookedIntoIsUndecided(t *testing.T) {
+	for id, s := range map[string]string{"storage.never-damaged": repeated, "storage.never-damaged.soak": soak} {
+		t.Run(id, func(t *testing.T) {
+			g := NewWithT(t)
+			p := load(t)
+			clean := p.seen(p.scenario(s), "e", "target/nas", "image", "clean")
+			clean[1]["type"] = "stored"
+			clean[1]["a"] = map[string]any{"lun": "1", "contents": "not looked into: nothing here can check vmfs without changing it"}
+			v := p.judge()[id]
+			g.Expect(v.Outcome).To(Equal(record.Inconclusive))
+			g.Expect(v.Why).To(Equal("LUN 1 is there and whole, but what is in it was not looked into: nothing here can check vmfs without changing it"))
+			clean[0]["type"] = "damaged" // beside a damaged one it changes nothing
+			g.Expect(p.judge()[id].Outcome).To(Equal(record.Refuted))
+		})
+	}
+}
+
 func TestWhatRestsOnAModelledLaneIsModelled(t *testing.T) {
 	g := NewWithT(t)
 	// In the baseline only the host is our own stand-in, as the lab file foretells (apd list).

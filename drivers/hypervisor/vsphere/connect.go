@@ -19,6 +19,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // visit is one login: everything that the server keeps for it goes with it.
@@ -30,8 +31,9 @@ type visit struct {
 // api is the way to the server.
 type api struct {
 	login
-	trust trust
-	dial  drivers.Dial
+	trust    tlstrust.Trust
+	insecure bool // GOVC_INSECURE is set, which is not heeded
+	dial     drivers.Dial
 
 	turn chan struct{} // has one while somebody logs in
 
@@ -43,7 +45,7 @@ type api struct {
 	say     func(value, text string) // tells what happens to the session, while somebody observes
 }
 
-func newAPI(l login, t trust, dial drivers.Dial) *api {
+func newAPI(l login, t tlstrust.Trust, dial drivers.Dial) *api {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
@@ -152,7 +154,7 @@ func (a *api) dialTLS(ctx context.Context, network, address string) (conn net.Co
 		if err != nil {
 			return err
 		}
-		if conn, err = a.trust.over(ctx, raw, address); err != nil {
+		if conn, err = a.trust.Over(ctx, raw, address); err != nil {
 			raw.Close()
 		}
 		return err

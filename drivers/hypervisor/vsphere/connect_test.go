@@ -226,19 +226,3 @@ func TestBestVersion(t *testing.T) {
 	_, err := bestVersion(strings.NewReader("<html>"))
 	g.Expect(err).To(HaveOccurred())
 }
-
-func FuzzThumbprint(f *testing.F) {
-	for _, s := range []string{"", "AB", "ab:cd", strings.Repeat("00:", 19) + "FF", strings.Repeat("aF", 32), "SHA1:00"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		p, err := parseThumbprint(s)
-		if err != nil {
-			return
-		}
-		again, err := parseThumbprint(p.String())
-		if err != nil || again.String() != p.String() {
-			t.Errorf("%q became %s, and that %s, %v", s, p, again, err)
-		}
-	})
-}

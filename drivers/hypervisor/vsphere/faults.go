@@ -5,7 +5,6 @@ package vsphere
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -17,6 +16,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // silence is a call that got no answer in time.
@@ -27,7 +27,7 @@ func (e *silence) Error() string { return "did not answer within " + e.limit.Str
 // cause names what is wrong in a few words that stay the same while it is.
 func cause(err error) string {
 	var quiet *silence
-	var cert *untrusted
+	var cert *tlstrust.Untrusted
 	var name *net.DNSError
 	var at *url.Error
 	switch {
@@ -115,10 +115,10 @@ func (d *Driver) operator(err error) error {
 		return &drivers.Operator{Cause: d.env.ID + ": " + cause, Impact: noHost, Do: do, Err: scrubbed{d.api.scrub(err.Error()), err}}
 	}
 	at := d.api.url.Host
-	var cert *untrusted
+	var cert *tlstrust.Untrusted
 	if errors.As(err, &cert) {
-		do := fmt.Sprintf("If this is the host's certificate (on it: openssl x509 -in /etc/vmware/ssl/rui.crt -noout -fingerprint -sha256), write thumbprint: %q", cert.shown)
-		if d.api.trust.insecure {
+		do := cert.Do("the host's", "on it: openssl x509 -in /etc/vmware/ssl/rui.crt -noout -fingerprint -sha256")
+		if d.api.insecure {
 			do += "; GOVC_INSECURE is refused here, since whoever answers would get the password"
 		}
 		return say("the certificate of "+at+" is not trusted", do)

@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
+
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // login is an address and who logs in there. Its URL carries no user.
@@ -97,4 +100,25 @@ func (l login) scrub(text string) string {
 		text = strings.ReplaceAll(text, p, "***")
 	}
 	return text
+}
+
+// trustOf is what the certificate is checked against: the lab file's thumbprint or authorities, or what govc's variables name.
+func trustOf(cfg Config, env func(string) string) (tlstrust.Trust, error) {
+	c := tlstrust.Config{Thumbprint: cfg.Thumbprint, SHA1: true, CAFile: cfg.CAFile, Known: map[string]tlstrust.Thumbprint{}}
+	if c.CAFile == "" {
+		c.CAFile = env("GOVC_TLS_CA_CERTS")
+	}
+	for _, file := range filepath.SplitList(env("GOVC_TLS_KNOWN_HOSTS")) {
+		b, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return tlstrust.Trust{}, fmt.Errorf("reading GOVC_TLS_KNOWN_HOSTS: %w", err)
+		}
+		tlstrust.ReadKnown(b, c.Known)
+	}
+	return tlstrust.New(c)
+}
+
+// insecure tells whether govc is told to trust anybody.
+func insecure(env func(string) string) bool {
+	return env("GOVC_INSECURE") == "1" || strings.EqualFold(env("GOVC_INSECURE"), "true")
 }

@@ -150,6 +150,7 @@ func open(env drivers.Env, cfg Config) (*Driver, error) {
 		return nil, bad("no usable trust in the host's certificate", "Give thumbprint or ca_file", err)
 	}
 	d := &Driver{env: env, cfg: cfg, turn: make(chan struct{}, 1), api: newAPI(login, trust, env.Dial)}
+	d.api.insecure = insecure(os.Getenv)
 	d.cli = d.esxcli
 	if cfg.SSH != nil {
 		if d.shell, err = sshell.New(*cfg.SSH, env.Dial); err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/target/internal/istgtconf"
 	"github.com/allpathsdown/allpathsdown/drivers/target/overssh"
 )
 
@@ -36,7 +37,7 @@ func open(env drivers.Env, c Config) (drivers.Driver, error) {
 	if portal == "" {
 		portal = env.Portal
 	}
-	d, err := overssh.Open(env, c.Config, System(portal, c.Conf, c.Unit))
+	d, err := overssh.Open(env, c.Config, System(portal, c.Conf, c.Target, c.Unit))
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ const (
 )
 
 // System is what an istgt is told. unit 0 is none.
-func System(portal, conf string, unit int) overssh.System {
+func System(portal, conf, target string, unit int) overssh.System {
 	_, port, _ := net.SplitHostPort(portal)
 	s := overssh.System{
 		Product: "istgt",
@@ -87,6 +88,10 @@ func System(portal, conf string, unit int) overssh.System {
 		Count:    overssh.ReadNumber,
 		AtBoot:   atBoot,
 		Starts:   starts,
+		Stores:   istgtconf.Show(conf),
+		ReadStores: func(out string) (map[int]string, error) {
+			return istgtconf.Read(out, target)
+		},
 	}
 	if unit > 0 {
 		s.Breaks = map[drivers.FaultKind]overssh.Switch{drivers.NotReady: online(conf, unit)}

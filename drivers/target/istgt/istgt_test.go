@@ -192,6 +192,39 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// TestCheckImage finds in a real istgt's own configuration what its LUN is made of.
+func TestCheckImage(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r := newRig(t)
+	d := r.open(t, 0)
+	g.Expect(d.Probe(t.Context())).To(Succeed())
+	o, err := d.CheckImage(t.Context(), 0)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("stored"), "%+v", o)
+	disk := filepath.Join(r.box.Dir, "disk")
+	g.Expect(o.Attrs).To(And(HaveKeyWithValue("store", disk), HaveKeyWithValue("size", "1048576")))
+	file := disk + ".new"
+	oversshtest.MakeExt(t, file)
+	oversshtest.Resize(t, disk, 8<<20)
+	oversshtest.Run(t, "coreutils", "dd", "if="+file, "of="+disk, "conv=notrunc")
+	o, err = d.CheckImage(t.Context(), 0)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("damaged"))
+	g.Expect(o.Text).To(ContainSubstring("had 1048576 when"))
+	o, err = r.open(t, 0).CheckImage(t.Context(), 0)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("clean"), "%+v", o)
+	_, err = d.CheckImage(t.Context(), 5)
+	g.Expect(err).To(MatchError(ContainSubstring("no LUN 5")))
+	s, err := iscsi.Dial(t.Context(), iscsi.Config{Portal: r.portal, InitiatorName: "iqn.x:host", TargetName: target})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer s.Close()
+	d.Hasten(300*time.Millisecond, time.Second)
+	_, err = d.CheckImage(t.Context(), 0)
+	g.Expect(err).To(MatchError(ContainSubstring("1 initiators are logged in")))
+}
+
 // TestNotReady makes a real istgt answer with 2/04/00, and finds its configuration as it was.
 func TestNotReady(t *testing.T) {
 	t.Parallel()

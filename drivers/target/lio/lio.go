@@ -111,6 +111,14 @@ func System(configfs, iqn string, tpg, lun int) overssh.System {
 			Judge: saved,
 		}},
 	}
+	// A storage object tells its path as udev_path where its maker has set it (rtslib does), and a fileio also by itself, as "File: /x
+	// Size: 1  Mode: O_DSYNC" (target_core_file.c).
+	s.Stores = cd + `for l in lun/lun_*; do for b in "$l"/*; do if [ -L "$b" ] && [ -e "$b/info" ]; then
+p=$(cat "$b/udev_path" 2>/dev/null)
+[ -n "$p" ] || p=$(sed -n 's/.* File: \(.*\)  Size: [0-9].*/\1/p' "$b/info")
+echo "lun ${l#lun/lun_} $p"
+fi; done; done; echo read`
+	s.ReadStores = ReadStores
 	if lun > 0 {
 		s.Breaks[drivers.LUNGone] = unit(dir, lun)
 	}
@@ -210,6 +218,14 @@ func ReadLinks(out string) (overssh.State, error) {
 		st.Detail += "link " + l + "\n"
 	}
 	return st, nil
+}
+
+// ReadStores reads "lun N PATH". A LUN without a path is made of memory.
+func ReadStores(out string) (map[int]string, error) {
+	if last(out) != "read" {
+		return nil, errors.New("it is not the list of a portal group's LUNs")
+	}
+	return overssh.ReadPaths(out)
 }
 
 // last returns the last line.

@@ -62,12 +62,15 @@ func (k *kernel) make() {
 	tpg := "target/iscsi/" + oversshtest.TargetName + "/tpgt_1/"
 	k.box.Write("target/iscsi/"+oversshtest.TargetName+"/fabric_statistics/iscsi_instance/sessions", "2\n")
 	k.box.Write(tpg+"enable", "1\n")
-	for _, d := range []string{tpg + "np/" + k.front.Addr, tpg + "lun/lun_1/statistics", tpg + "acls/" + host + "/lun_1", "target/core/iblock_0/disk"} {
+	for _, d := range []string{tpg + "np/" + k.front.Addr, tpg + "lun/lun_1/statistics", tpg + "acls/" + host + "/lun_1", "target/core/fileio_0/disk"} {
 		if err := os.MkdirAll(filepath.Join(k.box.Dir, d), 0o755); err != nil {
 			k.t.Error(err)
 		}
 	}
-	for from, to := range map[string]string{"lun/lun_1/4c5f": filepath.Join(k.box.Dir, "target/core/iblock_0/disk"), "acls/" + host + "/lun_1/aa": filepath.Join(k.dir, "lun/lun_1")} {
+	k.box.Write("target/core/fileio_0/disk/udev_path", "\n")
+	k.box.Write("target/core/fileio_0/disk/info", "Status: ACTIVATED  Max Queue Depth: 0  SectorSize: 512  HwMaxSectors: 16384\n        TCM FILEIO ID: 0        File: "+k.tgt.File()+
+		"  Size: 1048576  Mode: O_DSYNC Async: 0\n")
+	for from, to := range map[string]string{"lun/lun_1/4c5f": filepath.Join(k.box.Dir, "target/core/fileio_0/disk"), "acls/" + host + "/lun_1/aa": filepath.Join(k.dir, "lun/lun_1")} {
 		if err := os.Symlink(to, filepath.Join(k.dir, from)); err != nil && !os.IsExist(err) {
 			k.t.Error(err)
 		}
@@ -182,11 +185,39 @@ func TestStopKeepsAllPortals(t *testing.T) {
 	g.Expect(k.state()).To(Equal(before))
 }
 
+// TestCheckImage finds the file behind the LUN, and what is wrong with it.
+func TestCheckImage(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	k := newKernel(t)
+	oversshtest.MakeExt(t, k.tgt.File())
+	d := k.open(t, 1)
+	g.Expect(d.Probe(t.Context())).To(Succeed())
+	d.Hasten(300*time.Millisecond, time.Second)
+	_, err := d.CheckImage(t.Context(), 1)
+	g.Expect(err).To(MatchError(ContainSubstring("initiators are logged in")))
+	k.box.Write("target/iscsi/"+oversshtest.TargetName+"/fabric_statistics/iscsi_instance/sessions", "0\n")
+	o, err := d.CheckImage(t.Context(), 1)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("clean"), "%+v", o)
+	g.Expect(o.Attrs).To(HaveKeyWithValue("store", k.tgt.File()))
+	oversshtest.Overwrite(t, k.tgt.File(), 40<<10, 64<<10)
+	o, err = d.CheckImage(t.Context(), 1)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("damaged"))
+	k.box.Write("target/core/fileio_0/disk/udev_path", "/there/is/none\n") // the path that its maker has set goes before
+	o, err = d.CheckImage(t.Context(), 1)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("damaged"))
+	g.Expect(o.Text).To(Equal("/there/is/none is not there"))
+}
+
 func TestRegistered(t *testing.T) {
 	g := NewWithT(t)
 	r, ok := drivers.Lookup("target/lio")
 	g.Expect(ok).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
+	g.Expect(drivers.Has(r.Type, drivers.CanCheckImage)).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanReboot)).To(BeTrue())
 	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(drivers.LoginReject, drivers.LUNGone))
 	g.Expect(r.Lacks(Config{})).To(HaveKeyWithValue(drivers.Power("lun-gone"), why0))
@@ -206,9 +237,9 @@ func TestExamine(t *testing.T) {
 		}
 		return all
 	}
-	g.Expect(ok()).To(Equal([]bool{false, true, true, false}))
+	g.Expect(ok()).To(Equal([]bool{false, true, true, false, true}))
 	k.box.Write("saved", `{"wwn": "`+oversshtest.TargetName+`"}`)
-	g.Expect(ok()).To(Equal([]bool{false, true, true, true}))
+	g.Expect(ok()).To(Equal([]bool{false, true, true, true, true}))
 }
 
 func FuzzReaders(f *testing.F) {
@@ -216,6 +247,7 @@ func FuzzReaders(f *testing.F) {
 		"link lun/lun_1/a /x\nlink acls/i/lun_1/b /y/lun_1\nread", "read", "link /etc/passwd /x\nread", "link lun/../../x /y\nread"} {
 		f.Add(s)
 	}
+	f.Add("lun 1 /a\nlun 2\nread")
 	f.Fuzz(func(t *testing.T, out string) {
 		for name, read := range map[string]func(string) (overssh.State, error){"service": ReadService, "enable": ReadEnable, "links": ReadLinks} {
 			st, err := read(out)
@@ -226,6 +258,7 @@ func FuzzReaders(f *testing.F) {
 				t.Errorf("it serves without a portal: %q", out)
 			}
 		}
+		_, _ = ReadStores(out)
 	})
 }
 

@@ -4,9 +4,12 @@ package overssh
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 )
@@ -44,7 +47,37 @@ func (d *Driver) Examine(ctx context.Context) []drivers.Finding {
 		f.OK, f.Say = c.Judge(s.parts[partCheck+strconv.Itoa(i)])
 		found = append(found, f)
 	}
+	if d.sys.Stores != "" {
+		found = append(found, d.storesFound(ctx))
+	}
 	return found
+}
+
+// storesFound tells whether the LUNs can be checked after a run, and whether they are well before it.
+func (d *Driver) storesFound(ctx context.Context) drivers.Finding {
+	f := drivers.Finding{What: "what the LUNs are made of is known and well"}
+	d.remember(ctx)
+	d.mu.Lock()
+	first, err := d.first, d.firstErr
+	d.mu.Unlock()
+	switch {
+	case first == nil:
+		f.Say = "It was not told in time. Whether a run damages them can then not be told in full."
+		return f
+	case err != nil:
+		f.Say = "It cannot be looked at: " + err.Error() + ". Whether a run damages them cannot be told."
+		return f
+	}
+	for _, lun := range slices.Sorted(maps.Keys(first)) {
+		switch s := first[lun]; {
+		case s.Kind == kindGone:
+			f.Say += fmt.Sprintf("LUN %d is made of %s, which is not there. ", lun, s.Path)
+		case s.Pool != nil && s.Pool.Ill() != "":
+			f.Say += fmt.Sprintf("The pool %s below LUN %d is not well: %s. What a run does to it cannot be told from that. ", s.Pool.Name, lun, s.Pool.Ill())
+		}
+	}
+	f.OK, f.Say = f.Say == "", strings.TrimSpace(f.Say)
+	return f
 }
 
 // apart looks whether the way to the shell survives a fault of the way to the storage.

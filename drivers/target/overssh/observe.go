@@ -35,6 +35,11 @@ func (d *Driver) watchWire(ctx context.Context, emit func(drivers.Observation)) 
 	}
 	before := d.env.Clock.Now()
 	for ctx.Err() == nil {
+		select {
+		case d.eyes <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
 		start := d.env.Clock.Now()
 		lctx, cancel := context.WithTimeout(ctx, hangPatience)
 		told, ended := make(chan sight, 1), make(chan struct{})
@@ -72,6 +77,7 @@ func (d *Driver) watchWire(ctx context.Context, emit func(drivers.Observation)) 
 		silence.Stop()
 		<-ended
 		cancel()
+		<-d.eyes
 		_ = pause(ctx, probeEvery-(d.env.Clock.Now()-start))
 	}
 }

@@ -25,6 +25,11 @@ type Config struct {
 	LUN        int           `yaml:"lun" json:"lun"`                 // the unit that is looked at
 	Initiator  string        `yaml:"initiator" json:"initiator"`     // the name to look with, where the target's access lists ask for one
 	BackWithin time.Duration `yaml:"back_within" json:"back_within"` // how long a reboot may take; 15m when empty
+
+	// What follows is for the check of a LUN after the run.
+
+	ReadImage   bool          `yaml:"read_image" json:"read_image"`     // read what a LUN is made of to its end; long: 1 TiB at 200 MB/s lasts 1.5 h
+	ImageWithin time.Duration `yaml:"image_within" json:"image_within"` // how long the check of one LUN may last; 1h when empty
 }
 
 // System is one kind of target: its commands, in POSIX shell. They are run by /bin/sh whatever the user's login shell is.
@@ -39,6 +44,9 @@ type System struct {
 	Reboot   string // empty: shutdown -r now
 	Breaks   map[drivers.FaultKind]Switch
 	Checks   []Check
+
+	Stores     string                                   // shows what the target's LUNs are made of
+	ReadStores func(out string) (map[int]string, error) // reads that: LUNs, and the files and devices that they are made of, as absolute paths
 }
 
 // Switch is one thing on the system that can be turned off and on again.
@@ -88,9 +96,13 @@ type Driver struct {
 	shell *sshell.Shell
 	t     timing
 
-	mu   sync.Mutex
-	down bool // this driver has broken something that is not undone
-	acts int  // how many acts there were
+	eyes chan struct{} // has one while the portal is looked at, or must not be
+
+	mu       sync.Mutex
+	down     bool          // this driver has broken something that is not undone
+	acts     int           // how many acts there were
+	first    map[int]Store // what each LUN was made of when the driver first saw the target; nil before
+	firstErr error         // why not all of them are known
 }
 
 // timing is how long the driver waits for what.
@@ -104,10 +116,12 @@ type timing struct {
 	doubt    time.Duration // how long a system that was told to reboot may answer with its old boot id before that is believed
 	start    time.Duration // how long a booted system has to start its service by itself
 	lookEach time.Duration // between two looks over SSH while observing
+	read     time.Duration // within which 1 GiB of a LUN's store has to be read
 }
 
 var usual = timing{answer: 3 * time.Second, command: 10 * time.Second, act: 90 * time.Second, settle: 20 * time.Second,
-	again: 5 * time.Second, down: 5 * time.Minute, doubt: 30 * time.Second, start: 45 * time.Second, lookEach: 5 * time.Second}
+	again: 5 * time.Second, down: 5 * time.Minute, doubt: 30 * time.Second, start: 45 * time.Second, lookEach: 5 * time.Second,
+	read: 5 * time.Minute}
 
 // Hasten shortens how long the driver waits for an effect that does not come, and for an initiator's answer. Tests need it.
 func (d *Driver) Hasten(settle, answer time.Duration) { d.t.settle, d.t.answer = settle, answer }
@@ -126,6 +140,12 @@ func Open(env drivers.Env, c Config, sys System) (*Driver, error) {
 	if c.BackWithin == 0 {
 		c.BackWithin = 15 * time.Minute
 	}
+	if c.ImageWithin == 0 {
+		c.ImageWithin = time.Hour
+	}
+	if env.Logf == nil {
+		env.Logf = func(string, ...any) {}
+	}
 	if sys.Reboot == "" {
 		sys.Reboot = "shutdown -r now"
 	}
@@ -138,14 +158,14 @@ func Open(env drivers.Env, c Config, sys System) (*Driver, error) {
 	if _, _, err := net.SplitHostPort(c.Portal); err != nil {
 		return nil, bad(fmt.Errorf("portal is not host:port: %w", err))
 	}
-	if c.LUN < 0 || c.BackWithin < 0 {
-		return nil, bad(errors.New("lun and back_within cannot be below 0"))
+	if c.LUN < 0 || c.BackWithin < 0 || c.ImageWithin < 0 {
+		return nil, bad(errors.New("lun, back_within and image_within cannot be below 0"))
 	}
 	sh, err := sshell.New(c.SSH, env.Dial)
 	if err != nil {
 		return nil, bad(fmt.Errorf("ssh: %w", err))
 	}
-	return &Driver{env: env, c: c, sys: sys, shell: sh, t: usual}, nil
+	return &Driver{env: env, c: c, sys: sys, shell: sh, t: usual, eyes: make(chan struct{}, 1)}, nil
 }
 
 // Register registers a driver of the configuration C, of which with makes the driver.

@@ -33,6 +33,7 @@ var toy = System{
 	Breaks: map[drivers.FaultKind]Switch{drivers.Hang: {Read: "cat $BOX/device", Parse: readToy, Seen: []Wire{Unanswered},
 		Off: func(string) string { return "echo off >$BOX/device" }, On: func(string) string { return "echo on >$BOX/device" }}},
 	Checks: []Check{{What: "the toy is blue", Show: "echo red", Judge: func(out string) (bool, string) { return out == "blue", "It is " + out + "." }}},
+	Stores: "cat $BOX/stores; echo read", ReadStores: ReadPaths,
 }
 
 func readToy(out string) (State, error) {
@@ -69,6 +70,7 @@ func newRig(t *testing.T) *rig {
 	r.box.Program("svc", svc)
 	r.box.Write("device", "on\n")
 	r.box.Write("service", "on\n")
+	r.box.Write("stores", "lun 1 "+tgt.File()+"\n")
 	oversshtest.Poll(t, r.mind)
 	r.box.OnDown = func() { r.box.Write("service", "off\n") }
 	r.box.OnUp = func() { r.box.Write("service", "on\n") }
@@ -391,7 +393,7 @@ func TestExamine(t *testing.T) {
 	for _, f := range r.open(r.config()).Examine(t.Context()) {
 		found[f.What] = f
 	}
-	g.Expect(found).To(HaveLen(4))
+	g.Expect(found).To(HaveLen(5))
 	g.Expect(found["the target's management is apart from its storage"].Say).To(ContainSubstring("Both are at 127.0.0.1."))
 	g.Expect(found["the target's host key is pinned"].OK).To(BeTrue())
 	g.Expect(found["the target's service starts at boot"].OK).To(BeTrue())

@@ -27,7 +27,8 @@ const (
 	argBoot = "boot" // the boot that was ended
 )
 
-// Probe checks that the system is the one of the lab file, that the user may break it, and that it serves.
+// Probe checks that the system is the one of the lab file, that the user may break it, and that it serves. Of a target that is well it
+// remembers what its LUNs are made of, for CheckImage.
 func (d *Driver) Probe(ctx context.Context) error {
 	s, err := d.survey(ctx)
 	if err == nil {
@@ -39,7 +40,11 @@ func (d *Driver) Probe(ctx context.Context) error {
 	if err := d.mustBeOn(s.state, d.sys.Service); err != nil {
 		return err
 	}
-	return d.mustServe(ctx)
+	if err := d.mustServe(ctx); err != nil {
+		return err
+	}
+	d.remember(ctx)
+	return nil
 }
 
 func (d *Driver) mustBeOn(st State, sw Switch) error {

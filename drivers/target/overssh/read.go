@@ -129,3 +129,22 @@ func Marked(out, word string) []string {
 	}
 	return found
 }
+
+// ReadPaths reads lines "lun N PATH". One LUN that is not the same thing for all initiators is an error. A path may be missing: that
+// LUN is made of nothing that can be looked at.
+func ReadPaths(out string) (map[int]string, error) {
+	found := map[int]string{}
+	for _, l := range Marked(out, "lun") {
+		word, path, _ := strings.Cut(l, " ")
+		n, err := strconv.Atoi(word)
+		path = strings.TrimSpace(path)
+		switch was, twice := found[n]; {
+		case err != nil || n < 0:
+			return nil, fmt.Errorf("it is no LUN: %q", clip(l))
+		case twice && was != path:
+			return nil, fmt.Errorf("LUN %d is %q to some initiators and %q to others", n, clip(was), clip(path))
+		}
+		found[n] = path
+	}
+	return found, nil
+}

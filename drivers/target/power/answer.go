@@ -13,6 +13,8 @@ import (
 
 	"github.com/stmcginnis/gofish/common"
 	"github.com/stmcginnis/gofish/redfish"
+
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // notOne says that a name does not mean one system.
@@ -84,12 +86,12 @@ func (b *redfishBMC) tidy(err error) error {
 }
 
 func (b *redfishBMC) blame(err error) outcome {
-	var bad *untrusted
+	var bad *tlstrust.Untrusted
 	var which *notOne
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &bad):
-		return outcome{"the certificate of " + b.at + " is not trusted", "If that is the controller's (see its own page), write thumbprint: " + bad.print}
+		return outcome{"the certificate of " + b.at + " is not trusted", bad.Do("the controller's", "its own page shows it")}
 	case errors.As(err, &which):
 		return outcome{"it cannot be told which system is the target", "Write redfish.system and the Id of one"}
 	case errors.Is(err, errLogin), httpStatus(err) == http.StatusUnauthorized:

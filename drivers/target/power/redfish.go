@@ -19,6 +19,7 @@ import (
 	"github.com/stmcginnis/gofish/redfish"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // redfishBMC is a controller that speaks Redfish.
@@ -26,7 +27,7 @@ type redfishBMC struct {
 	endpoint, at   string // https://host:port, host:port
 	user, password string
 	system         string // as configured
-	trust          trust
+	trust          tlstrust.Trust
 	http           *http.Client
 
 	turn    chan struct{} // has one while somebody logs in
@@ -53,7 +54,10 @@ func newRedfish(c Redfish, dial drivers.Dial) (*redfishBMC, error) {
 	if b.user == "" {
 		return nil, errors.New("redfish.user is not given")
 	}
-	if b.trust, err = trustOf(c.Thumbprint, c.CAFile); err != nil {
+	if c.Thumbprint != "" && c.CAFile != "" {
+		return nil, errors.New("thumbprint and ca_file are both given")
+	}
+	if b.trust, err = tlstrust.New(tlstrust.Config{Thumbprint: c.Thumbprint, CAFile: c.CAFile}); err != nil {
 		return nil, err
 	}
 	if b.password, err = secret(c.PasswordFile, "REDFISH_PASSWORD"); err != nil {
@@ -64,12 +68,26 @@ func newRedfish(c Redfish, dial drivers.Dial) (*redfishBMC, error) {
 	}
 	// Every connection goes to the configured address, whatever the links in the controller's answers say: they get our token.
 	transport := &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
-		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return b.trust.connect(ctx, dial, b.at) },
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return b.secure(ctx, dial) },
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			return nil, errors.New("the controller leads to a connection that is not secured")
 		}}
 	b.http = &http.Client{Transport: bounded{transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return b, nil
+}
+
+// secure connects to the controller and makes sure that it is the one.
+func (b *redfishBMC) secure(ctx context.Context, dial drivers.Dial) (net.Conn, error) {
+	raw, err := dial(ctx, "tcp", b.at)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := b.trust.Over(ctx, raw, b.at)
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return conn, nil
 }
 
 // bounded limits what an answer may bring, and keeps connections open, which the library does not: agreeing on TLS takes a small
@@ -94,7 +112,7 @@ func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 func (b *redfishBMC) address() string { return b.at }
 
 func (b *redfishBMC) secrecy() []string {
-	if b.trust.pin != nil {
+	if b.trust.Pinned() {
 		return []string{"TLS to the pinned certificate"}
 	}
 	return []string{"TLS to a certificate that authorities vouch for"}

@@ -94,6 +94,10 @@ func System(sysfs, iqn string, lun int) overssh.System {
 				Seen:  []overssh.Wire{overssh.Unanswered, overssh.Silent},
 			},
 		},
+		// The kernel writes "[key]" on a second line of an attribute that was set.
+		Stores: must + "for l in luns/* ini_groups/*/luns/*; do if [ -e \"$l/device\" ]; then\nd=$(basename \"$(readlink \"$l/device\")\")\n" +
+			"echo \"lun ${l##*/} $(head -n 1 " + overssh.Quote(path.Join(sysfs, "devices")) + "/\"$d\"/filename 2>/dev/null)\"\nfi; done\necho read",
+		ReadStores: ReadStores,
 		Checks: []overssh.Check{{
 			What:  "the target is in the configuration that a start loads",
 			Show:  "grep -c -F " + overssh.Quote(iqn) + " /etc/scst.conf",
@@ -190,6 +194,14 @@ func ReadLUNs(out string) (overssh.State, error) {
 		st.Detail += "lun " + strings.Join(f, " ") + "\n"
 	}
 	return st, nil
+}
+
+// ReadStores reads "lun N PATH". A device without a file is passed through, or holds nothing (vdisk_nullio).
+func ReadStores(out string) (map[int]string, error) {
+	if !strings.HasSuffix(strings.TrimSpace(out), "read") {
+		return nil, errors.New("it is not the list of a target's LUNs")
+	}
+	return overssh.ReadPaths(out)
 }
 
 // ReadBlock reads "block DEVICE COUNT PENDING". Detail names the devices, each once.

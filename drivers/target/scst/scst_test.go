@@ -54,7 +54,8 @@ func newKernel(t *testing.T) *kernel {
 	k.box.Program("scstadmin", "")
 	tgtDir := "scst/targets/iscsi/" + oversshtest.TargetName + "/"
 	for name, text := range map[string]string{tgtDir + "enabled": "1\n", tgtDir + "luns/mgmt": "", tgtDir + "ini_groups/esx/luns/mgmt": "",
-		tgtDir + "sessions/iqn.x:host/force_close": "", "scst/devices/disk1/block": "0 0\n"} {
+		tgtDir + "sessions/iqn.x:host/force_close": "", "scst/devices/disk1/block": "0 0\n",
+		"scst/devices/disk1/filename": tgt.File() + "\n[key]\n"} {
 		k.box.Write(name, text)
 	}
 	k.lun("luns", "disk1", "0")
@@ -181,11 +182,39 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// TestCheckImage finds the file behind the LUN, and what is wrong with it.
+func TestCheckImage(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	k := newKernel(t)
+	k.box.Write("scst/targets/iscsi/"+oversshtest.TargetName+"/ini_groups/other/luns/mgmt", "")
+	oversshtest.MakeExt(t, k.tgt.File())
+	d := k.open(t)
+	g.Expect(d.Probe(t.Context())).To(Succeed())
+	d.Hasten(300*time.Millisecond, time.Second)
+	_, err := d.CheckImage(t.Context(), 1)
+	g.Expect(err).To(MatchError(ContainSubstring("initiators are logged in")))
+	g.Expect(os.RemoveAll(k.in("sessions/iqn.x:host"))).To(Succeed())
+	o, err := d.CheckImage(t.Context(), 1)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("clean"), "%+v", o)
+	g.Expect(o.Attrs).To(HaveKeyWithValue("store", k.tgt.File()))
+	oversshtest.Overwrite(t, k.tgt.File(), 40<<10, 64<<10)
+	o, err = d.CheckImage(t.Context(), 1)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("damaged"))
+	k.box.Write("scst/devices/disk2/filename", "/there/is/none\n")
+	k.lun("ini_groups/other/luns", "disk2", "0")
+	_, err = d.CheckImage(t.Context(), 1)
+	g.Expect(err).To(MatchError(ContainSubstring("to some initiators and")))
+}
+
 func TestRegistered(t *testing.T) {
 	g := NewWithT(t)
 	r, ok := drivers.Lookup("target/scst")
 	g.Expect(ok).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
+	g.Expect(drivers.Has(r.Type, drivers.CanCheckImage)).To(BeTrue())
 	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(drivers.LoginReject, drivers.LUNGone, drivers.Hang))
 }
 
@@ -228,11 +257,13 @@ func FuzzReaders(f *testing.F) {
 	for _, s := range []string{"active\nloaded", "enabled 1\n[key]", "lun luns/1 disk1 0\nread", "block disk1 1 0\nread", ""} {
 		f.Add(s)
 	}
+	f.Add("lun 1 /a\nlun 2\nread")
 	f.Fuzz(func(t *testing.T, out string) {
 		for name, read := range map[string]func(string) (overssh.State, error){"service": ReadService, "enabled": ReadEnabled, "luns": ReadLUNs, "block": ReadBlock} {
 			if st, err := read(out); err == nil && st.Word == "" {
 				t.Errorf("%s: no word for %q", name, out)
 			}
 		}
+		_, _ = ReadStores(out)
 	})
 }

@@ -78,6 +78,10 @@ func System(iqn string, control, lun int) overssh.System {
 		Count:    overssh.ReadNumber,
 		AtBoot:   "systemctl is-enabled tgt",
 		Starts:   overssh.ReadEnabled,
+		Stores:   show,
+		ReadStores: func(out string) (map[int]string, error) {
+			return ReadStores(out, iqn)
+		},
 		Breaks: map[drivers.FaultKind]overssh.Switch{
 			drivers.LoginReject: {
 				Read:  show,
@@ -227,4 +231,29 @@ func ReadUnit(out, iqn string, lun int) (overssh.State, error) {
 		}
 	}
 	return st, nil
+}
+
+// ReadStores reads what the LUNs of a target are made of. LUN 0 is the controller, which has nothing.
+func ReadStores(out, iqn string) (map[int]string, error) {
+	own, err := section(out, iqn)
+	if err != nil {
+		return nil, err
+	}
+	found := map[int]string{}
+	lun := -1
+	for _, l := range own {
+		name, value, _ := strings.Cut(l, ":")
+		value = strings.TrimSpace(value)
+		switch {
+		case name == "LUN":
+			if lun, err = strconv.Atoi(value); err != nil {
+				return nil, errNoList
+			}
+		case strings.HasSuffix(name, " information"):
+			lun = -1
+		case name == "Backing store path" && lun >= 0 && value != "None" && value != "":
+			found[lun] = value
+		}
+	}
+	return found, nil
 }

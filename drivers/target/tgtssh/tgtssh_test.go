@@ -2,6 +2,7 @@ package tgtssh
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -114,11 +115,43 @@ func TestUnitKeepsItsName(t *testing.T) {
 	g.Expect(r.state()).To(Equal(before))
 }
 
+// TestCheckImage has an XFS on a LUN of a real tgtd, beside one that holds nothing, and damages it.
+func TestCheckImage(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r := newRig(t)
+	file := filepath.Join(r.tgt.Dir, "xfs")
+	oversshtest.MakeXFS(t, file)
+	out, err := r.tgt.Adm("--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "2", "-b", file)
+	g.Expect(err).NotTo(HaveOccurred(), out)
+	d := r.open(t)
+	g.Expect(d.Probe(t.Context())).To(Succeed())
+	for lun, want := range map[int]string{1: "stored", 2: "clean"} {
+		o, err := d.CheckImage(t.Context(), lun)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(o.Value).To(Equal(want), "%+v", o)
+	}
+	oversshtest.Overwrite(t, file, 512, 8<<10)
+	o, err := d.CheckImage(t.Context(), 2)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("damaged"), "%+v", o)
+	g.Expect(o.Attrs).To(HaveKeyWithValue("store", file))
+	_, err = d.CheckImage(t.Context(), 0) // tgtd's controller
+	g.Expect(err).To(MatchError(ContainSubstring("the target has no LUN 0")))
+	s, err := iscsi.Dial(t.Context(), iscsi.Config{Portal: r.tgt.Portal, InitiatorName: "iqn.x:host", TargetName: oversshtest.TargetName})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer s.Close()
+	d.Hasten(300*time.Millisecond, time.Second)
+	_, err = d.CheckImage(t.Context(), 2)
+	g.Expect(err).To(MatchError(ContainSubstring("1 initiators are logged in")))
+}
+
 func TestRegistered(t *testing.T) {
 	g := NewWithT(t)
 	r, ok := drivers.Lookup("target/tgt-ssh")
 	g.Expect(ok).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
+	g.Expect(drivers.Has(r.Type, drivers.CanCheckImage)).To(BeTrue())
 	g.Expect(r.Type.(drivers.PathBreaker).BreakKinds()).To(ConsistOf(drivers.LoginReject, drivers.LUNGone))
 	g.Expect(r.Lacks(Config{})).To(HaveLen(1))
 }
@@ -135,7 +168,10 @@ func TestReaders(t *testing.T) {
 	g.Expect(ReadTarget(list, "iqn.x:b")).To(Equal(overssh.State{Word: "off"}))
 	g.Expect(ReadUnit(list, "iqn.x:a", 1)).To(Equal(overssh.State{Word: "on", Detail: "scsi_id IET     00010001\ntype rdwr\npath /a\n"}))
 	g.Expect(ReadUnit(list, "iqn.x:a", 2)).To(Equal(overssh.State{Word: "off"}))
+	g.Expect(ReadStores(list, "iqn.x:a")).To(Equal(map[int]string{1: "/a"}))
 	for _, out := range []string{"", "status 1", "what?\nstatus 0"} {
+		_, serr := ReadStores(out, "iqn.x:a")
+		g.Expect(serr).To(HaveOccurred(), out)
 		_, err := ReadPortals(out)
 		g.Expect(err).To(HaveOccurred(), out)
 		_, err = ReadTarget(out, "iqn.x:a")
@@ -156,6 +192,9 @@ func FuzzReaders(f *testing.F) {
 			if st, err := read(); err == nil && st.Word == "" {
 				t.Errorf("no word for %q", out)
 			}
+		}
+		if found, err := ReadStores(out, "iqn.x:a"); err != nil && found != nil {
+			t.Errorf("%v of %q", found, out)
 		}
 	})
 }

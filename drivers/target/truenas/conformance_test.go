@@ -73,7 +73,7 @@ func TestConformance(t *testing.T) {
 
 func TestRegistered(t *testing.T) {
 	r, ok := drivers.Lookup("target/truenas")
-	if !ok || !drivers.Has(r.Type, drivers.CanStopService) || !drivers.Has(r.Type, drivers.CanReboot) || drivers.Has(r.Type, drivers.CanCheckImage) {
+	if !ok || !drivers.Has(r.Type, drivers.CanStopService) || !drivers.Has(r.Type, drivers.CanReboot) || !drivers.Has(r.Type, drivers.CanCheckImage) {
 		t.Fatalf("it is registered as %+v, %v", r, ok)
 	}
 	t.Setenv("TRUENAS_PASSWORD", password)

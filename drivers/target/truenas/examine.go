@@ -41,6 +41,13 @@ func (d *Driver) Examine(ctx context.Context) []drivers.Finding {
 	default:
 		out = append(out, d.named(l), d.alone(l))
 	}
+	d.remember(ctx, s)
+	d.mu.Lock()
+	first, known := d.first[d.cfg.LUN]
+	d.mu.Unlock()
+	if known {
+		out = append(out, first.finding())
+	}
 	if list, err := within(ctx, d.t.quick, s.sessions); err == nil {
 		out = append(out, d.strangers(list))
 	}
@@ -138,6 +145,17 @@ func (d *Driver) alone(l layout) drivers.Finding {
 		f.OK = false
 		f.Say = fmt.Sprintf("The target has %d LUNs. All of them go together, and what is said of one datastore may be of another. Leave one.", luns)
 	}
+	return f
+}
+
+// finding tells whether what the LUN is made of is well before anything is broken.
+func (s stored) finding() drivers.Finding {
+	f := drivers.Finding{What: "what the LUN is made of is well"}
+	if ill, _ := s.compare(stored{}, false); len(ill) > 0 {
+		f.Say = "It is not: " + strings.Join(ill, "; ") + ". What a run does to it cannot be told from that. Mend it first."
+		return f
+	}
+	f.OK = true
 	return f
 }
 

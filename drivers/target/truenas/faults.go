@@ -14,6 +14,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 const noNAS = "The target can neither be broken nor watched through its API, so nothing can be said about an outage of it"
@@ -35,7 +36,7 @@ func wireOf(err error) wireState {
 // cause names what is wrong in a few words that stay the same while it is.
 func (d *Driver) cause(err error) string {
 	var quiet *silence
-	var cert *untrusted
+	var cert *tlstrust.Untrusted
 	var name *net.DNSError
 	var denied *accessError
 	s := status(err)
@@ -88,7 +89,7 @@ func (d *Driver) operator(err error) error {
 		return &drivers.Operator{Cause: d.env.ID + ": " + cause, Impact: noNAS, Do: do, Err: scrubbed{d.login.scrub(err.Error()), err}}
 	}
 	at := d.login.url.Host
-	var cert *untrusted
+	var cert *tlstrust.Untrusted
 	var gen *otherGeneration
 	var denied *accessError
 	var call *rpcError
@@ -97,7 +98,7 @@ func (d *Driver) operator(err error) error {
 	s := status(err)
 	switch {
 	case errors.As(err, &cert):
-		return say("the certificate of "+at+" is not trusted", fmt.Sprintf("If this is the system's certificate (its web interface shows it, or openssl x509 -noout -fingerprint -sha256), write thumbprint: %q", cert.shown))
+		return say("the certificate of "+at+" is not trusted", cert.Do("the system's", "its web interface shows it, or openssl x509 -noout -fingerprint -sha256"))
 	case errors.As(err, &gen):
 		return say("the system has another API than the lab file says", "Leave api out, or write api: "+strings.Join(gen.version.apis(), " or api: "))
 	case denied != nil:

@@ -14,9 +14,11 @@ type nas interface {
 	service(ctx context.Context) (service, error)
 	control(ctx context.Context, start bool) error // starts or stops the service; returns when the request was answered
 	reboot(ctx context.Context) error
-	boot(ctx context.Context) (boot, error)          // errNotTold where the version has no way
-	sessions(ctx context.Context) ([]session, error) // likewise
-	layout(ctx context.Context) (layout, error)      // likewise
+	boot(ctx context.Context) (boot, error)           // errNotTold where the version has no way
+	sessions(ctx context.Context) ([]session, error)  // likewise
+	layout(ctx context.Context) (layout, error)       // likewise
+	volume(ctx context.Context, l lun) (int64, error) // how many bytes its file or volume has; errGone, errNotTold
+	pool(ctx context.Context, name string) (pool, error)
 	close()
 }
 
@@ -191,4 +193,7 @@ type lun struct {
 	number int
 	extent string
 	off    bool // it is switched off
+	locked bool // its dataset is encrypted, and nobody has unlocked it
+	kind   string
+	path   string // of its file, or of its device without /dev/
 }

@@ -21,6 +21,10 @@ type parts struct {
 		ID      int    `json:"id"`
 		Name    string `json:"name"`
 		Enabled *bool  `json:"enabled"`
+		Locked  bool   `json:"locked"` // in later versions
+		Type    string `json:"type"`
+		Path    string `json:"path"`
+		Disk    string `json:"disk"` // in place of the path, of what is no file
 	}
 	pairs []struct {
 		Target int  `json:"target"`
@@ -64,7 +68,15 @@ func (p parts) layout() layout {
 			one := lun{number: n}
 			for _, e := range p.extents[:min(len(p.extents), maxList)] {
 				if e.ID == pair.Extent {
-					one.extent, one.off = e.Name, e.Enabled != nil && !*e.Enabled
+					one.extent, one.off, one.locked = e.Name, e.Enabled != nil && !*e.Enabled, e.Locked
+					one.path = e.Path
+					if e.Disk != "" && !strings.EqualFold(e.Type, "file") {
+						one.path = e.Disk
+					}
+					if !strings.EqualFold(e.Type, "file") {
+						one.path = strings.TrimPrefix(one.path, "/dev/")
+					}
+					one.kind = extentKind(e.Type, one.path)
 				}
 			}
 			out.luns = append(out.luns, one)
@@ -90,6 +102,8 @@ func readLayoutV1(global, targets, extents, pairs []byte) (layout, error) {
 	es, eerr := decode[[]struct {
 		ID   int    `json:"id"`
 		Name string `json:"iscsi_target_extent_name"`
+		Type string `json:"iscsi_target_extent_type"`
+		Path string `json:"iscsi_target_extent_path"` // with /dev/ where it is no file
 	}](extents)
 	ps, perr := decode[[]struct {
 		Target int  `json:"iscsi_target"`
@@ -111,7 +125,11 @@ func readLayoutV1(global, targets, extents, pairs []byte) (layout, error) {
 			ID      int    `json:"id"`
 			Name    string `json:"name"`
 			Enabled *bool  `json:"enabled"`
-		}{ID: e.ID, Name: e.Name})
+			Locked  bool   `json:"locked"`
+			Type    string `json:"type"`
+			Path    string `json:"path"`
+			Disk    string `json:"disk"`
+		}{ID: e.ID, Name: e.Name, Type: e.Type, Path: e.Path})
 	}
 	for _, x := range ps {
 		p.pairs = append(p.pairs, struct {

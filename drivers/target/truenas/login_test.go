@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 	sim "github.com/allpathsdown/allpathsdown/fixtures/simulated/truenas"
 )
 
@@ -51,7 +52,7 @@ func TestCredentials(t *testing.T) {
 func TestCertificate(t *testing.T) {
 	l := newLab(t, each[2], newDaemon(t), nil)
 	pin := l.conf.Thumbprint
-	shown, err := parseThumbprint(pin)
+	shown, err := tlstrust.Parse(pin)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -174,6 +174,15 @@ func readSessions(b []byte) ([]session, error) {
 	return out, nil
 }
 
+// readErrno finds the number of an error's body: {"message", "errno"} (tag TN-13.0-U6.1, restful.py).
+func readErrno(b []byte) int {
+	v, err := decode[struct{ Errno int }](b)
+	if err != nil {
+		return 0
+	}
+	return v.Errno
+}
+
 // readProblem finds the words of an error's body: {"message", "errno"}, v1.0's {"error_message"}, 11.0's {"title",
 // "description"}, the lists of a validation, or the text itself.
 func readProblem(b []byte) string {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -90,6 +91,18 @@ func (d *daemon) Stop() error {
 func (d *daemon) Running() bool {
 	id, err := localproc.Load(filepath.Join(d.c.Dir, "tgtd-"+strconv.Itoa(d.c.Control)+".pid"))
 	return err == nil && id.Alive()
+}
+
+// adm asks the daemon.
+func (d *daemon) adm(args ...string) (string, error) {
+	bin, err := localproc.LookPath("tgtadm")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command(bin, append([]string{"-C", strconv.Itoa(d.c.Control), "--lld", "iscsi"}, args...)...)
+	cmd.Env = append(os.Environ(), "TGT_IPC_SOCKET="+d.c.Socket)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 func (d *daemon) probe(ctx context.Context) error {

@@ -11,6 +11,7 @@
 //	boot              state   the boot id, or since when the system has been up
 //	sessions          sample  [1] initiators that are logged in, without this driver's own looks
 //	sessions          event   vanished; Attrs initiator, address, before, after
+//	image             event   stored, damaged: what CheckImage found of a LUN; Attrs as told there
 //
 // A stop ends every target of the NAS, not only the one under test. Facts about versions are from the middleware's tags.
 package truenas
@@ -25,6 +26,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // Name is what lab files call this driver.
@@ -91,7 +93,7 @@ type Driver struct {
 	env    drivers.Env
 	cfg    Config
 	login  login
-	trust  trust
+	trust  tlstrust.Trust
 	http   *web
 	t      timing
 	portal string
@@ -99,6 +101,8 @@ type Driver struct {
 	turn chan struct{} // has one while somebody finds out what the system is
 	mu   sync.Mutex
 	sys  *system // what was found; nil before
+
+	first map[int]stored // what each LUN was made of when the system was first seen; nil before
 }
 
 // Driver has these powers.
@@ -107,6 +111,7 @@ var (
 	_ drivers.TargetRebooter = (*Driver)(nil)
 	_ drivers.Settings       = (*Driver)(nil)
 	_ drivers.Examiner       = (*Driver)(nil)
+	_ drivers.ImageChecker   = (*Driver)(nil)
 )
 
 // open checks the configuration. It does not talk to the system: Probe does. Its errors are Operator errors.
@@ -137,7 +142,7 @@ func open(env drivers.Env, cfg Config, getenv func(string) string) (*Driver, err
 	if err != nil {
 		return nil, bad("no usable address or login", "Give url, user, and password_file or TRUENAS_PASSWORD, or api_key_file or TRUENAS_API_KEY; an API key needs https", err)
 	}
-	tr, err := trustOf(cfg)
+	tr, err := tlstrust.New(tlstrust.Config{Thumbprint: cfg.Thumbprint, CAFile: cfg.CAFile})
 	if err != nil {
 		return nil, bad("no usable trust in the system's certificate", "Give thumbprint or ca_file", err)
 	}
@@ -160,6 +165,7 @@ func (d *Driver) Probe(ctx context.Context) error {
 	if w, err := d.wireFor(ctx, d.t.quick); w != serving {
 		return d.operator(d.notServed(svc, w, err))
 	}
+	d.remember(ctx, s)
 	return nil
 }
 

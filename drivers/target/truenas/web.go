@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // bodyLimit bounds an answer, in bytes. A list of a thousand targets has less than 1 MiB.
@@ -27,6 +28,7 @@ type statusError struct {
 	method string
 	path   string
 	text   string // of the body, for people
+	errno  int    // of the body, where the middleware gives one; 0: it does not
 }
 
 func (e *statusError) Error() string {
@@ -52,7 +54,7 @@ type web struct {
 	http  *http.Client
 }
 
-func newWeb(l login, t trust, dial drivers.Dial) *web {
+func newWeb(l login, t tlstrust.Trust, dial drivers.Dial) *web {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
@@ -62,7 +64,7 @@ func newWeb(l login, t trust, dial drivers.Dial) *web {
 		if err != nil {
 			return nil, err
 		}
-		conn, err := t.over(ctx, raw, address)
+		conn, err := t.Over(ctx, raw, address)
 		if err != nil {
 			raw.Close()
 		}
@@ -118,7 +120,7 @@ func (w *web) do(ctx context.Context, as auth, method, path string, body any) ([
 	b, err := io.ReadAll(io.LimitReader(resp.Body, bodyLimit+1))
 	switch {
 	case resp.StatusCode/100 != 2:
-		return nil, &statusError{status: resp.StatusCode, method: method, path: path, text: w.login.quote(readProblem(b))}
+		return nil, &statusError{status: resp.StatusCode, method: method, path: path, text: w.login.quote(readProblem(b)), errno: readErrno(b)}
 	case err != nil:
 		return nil, fmt.Errorf("%s %s: reading the answer: %w", method, path, err)
 	case len(b) > bodyLimit:

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/target/internal/istgtconf"
 	"github.com/allpathsdown/allpathsdown/drivers/target/overssh"
 )
 
@@ -29,7 +30,7 @@ func open(env drivers.Env, c Config) (drivers.Driver, error) {
 	if portal == "" {
 		portal = env.Portal
 	}
-	d, err := overssh.Open(env, c.Config, System(portal))
+	d, err := overssh.Open(env, c.Config, System(portal, c.Target))
 	if err != nil {
 		return nil, err
 	}
@@ -39,10 +40,14 @@ func open(env drivers.Env, c Config) (drivers.Driver, error) {
 // script keeps the service. Its rc name is istgt, its file name is not; "service istgt" does not exist.
 const script = "/etc/rc.d/iscsi_target"
 
+// conf is what the script makes at every start of the configuration that the web page keeps in XML (NAS4Free 11.0.0.4,
+// build/ports/istgt/files/iscsi_target.in): it is what istgt really serves.
+const conf = "/var/etc/iscsi/istgt.conf"
+
 // System is what a XigmaNAS is told. Stopping is by "onestop", which heeds no switch of the web page and changes none: rc.subr sends
 // SIGTERM and waits for the end; clients get a FIN at once, and new connections are refused after about 2.4 s (measured with istgt
 // 0.4~20111008).
-func System(portal string) overssh.System {
+func System(portal, target string) overssh.System {
 	_, port, _ := net.SplitHostPort(portal)
 	return overssh.System{
 		Product: "XigmaNAS (FreeBSD)",
@@ -59,6 +64,10 @@ func System(portal string) overssh.System {
 		Count:    func(out string) (int, error) { return Connections(out, port) },
 		AtBoot:   script + " rcvar",
 		Starts:   overssh.ReadRCVar,
+		Stores:   istgtconf.Show(conf),
+		ReadStores: func(out string) (map[int]string, error) {
+			return istgtconf.Read(out, target)
+		},
 	}
 }
 

@@ -120,6 +120,33 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// TestCheckImage finds the file extent in the configuration that the system has made for istgt. A FreeBSD has no xfs_repair.
+func TestCheckImage(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r := newRig(t)
+	base, name, _ := strings.Cut(oversshtest.TargetName, ":")
+	r.box.Map(conf, r.box.Write("istgt.conf", fmt.Sprintf("[Global]\n  NodeBase \"%s\"\n[LogicalUnit1]\n  TargetName \"%s\"\n  LUN1 Storage %s 10GiB\n", base, name, r.tgt.File())))
+	oversshtest.MakeExt(t, r.tgt.File())
+	d := r.open(t)
+	g.Expect(d.Probe(t.Context())).To(Succeed())
+	d.Hasten(300*time.Millisecond, time.Second)
+	_, err := d.CheckImage(t.Context(), 1)
+	g.Expect(err).To(MatchError(ContainSubstring("1 initiators are logged in")))
+	r.box.Program("sockstat", `echo "USER     COMMAND    PID   FD PROTO  LOCAL ADDRESS         FOREIGN ADDRESS"`)
+	o, err := d.CheckImage(t.Context(), 1)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("clean"), "%+v", o)
+	oversshtest.Overwrite(t, r.tgt.File(), 40<<10, 64<<10)
+	o, err = d.CheckImage(t.Context(), 1)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Value).To(Equal("damaged"))
+	g.Expect(os.Remove(r.tgt.File())).To(Succeed())
+	o, err = d.CheckImage(t.Context(), 1)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.Text).To(HaveSuffix("is not there"))
+}
+
 // TestSecondaryNode stops a node of HAST that is not primary: its script does nothing and says that all is well.
 func TestSecondaryNode(t *testing.T) {
 	t.Parallel()
@@ -137,6 +164,7 @@ func TestRegistered(t *testing.T) {
 	r, ok := drivers.Lookup("target/xigmanas")
 	g.Expect(ok).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanStopService)).To(BeTrue())
+	g.Expect(drivers.Has(r.Type, drivers.CanCheckImage)).To(BeTrue())
 	g.Expect(drivers.Has(r.Type, drivers.CanReboot)).To(BeTrue())
 	_, breaks := r.Type.(drivers.PathBreaker)
 	g.Expect(breaks).To(BeFalse())

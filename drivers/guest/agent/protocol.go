@@ -81,6 +81,7 @@ type Hello struct {
 	WriteCache string  `json:"write_cache,omitempty"` // "write back" or "write through", empty when not known
 	Locked     string  `json:"locked,omitempty"`      // why memory is not locked; empty when it is
 	System     System  `json:"system"`
+	Linux      *Linux  `json:"linux,omitempty"` // of a Linux guest
 }
 
 // Beat is the heartbeat.

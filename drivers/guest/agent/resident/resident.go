@@ -89,6 +89,7 @@ func Run(ctx context.Context, o Options, in io.Reader, out io.Writer) error {
 	if locked != nil {
 		hello.Locked = locked.Error()
 	}
+	hello.Linux = ownFacts(ctx, o.Dir)
 	r.send(agent.Message{Type: agent.TypeHello, Hello: &hello})
 
 	broken := make(chan error, 1)

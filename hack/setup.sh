@@ -25,6 +25,7 @@ else
 	need qemu-block-extra /usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so /usr/lib/qemu/block-iscsi.so
 	need xfsprogs /usr/sbin/mkfs.xfs /sbin/mkfs.xfs
 	need mmdebstrap /usr/bin/mmdebstrap
+need e2fsprogs /usr/sbin/mke2fs /sbin/mke2fs
 fi
 if [ "${1:-}" = test ]; then
 	need libiscsi-bin /usr/bin/iscsi-test-cu
@@ -43,6 +44,9 @@ if [ "${1:-}" = test ]; then
 	need xrdp /usr/sbin/xrdp
 	need xorgxrdp /usr/lib/xorg/modules/drivers/xrdpdev_drv.so
 	need openssl /usr/bin/openssl
+	need chromium /usr/bin/chromium
+	need tesseract-ocr /usr/bin/tesseract
+	need util-linux /sbin/losetup /usr/sbin/losetup
 fi
 [ -n "$missing" ] || exit 0
 line="apt-get install --yes --no-install-recommends$missing"

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -165,13 +166,15 @@ func (d *Driver) Halt(ctx context.Context) error {
 }
 
 // Settings returns scsi_timeout (seconds, of the disk below the root file system; 0 when it has none), kernel, os, root_fs,
-// root_device and write_cache ("write back", "write through" or "unknown").
+// root_device and write_cache ("write back", "write through" or "unknown"); and those of agent.Linux, as they were when the
+// agent started.
 func (d *Driver) Settings(ctx context.Context) (map[string]string, error) {
 	ctx, cancel := d.bound(ctx, settingsLimit)
 	defer cancel()
 	out := map[string]string{}
 	err := d.agents.With(ctx, func(a *watch.Agent) error {
 		h := a.Hello
+		maps.Copy(out, h.Linux.Settings())
 		out["scsi_timeout"] = strconv.FormatFloat(a.System().Timeout, 'g', -1, 64)
 		out["kernel"], out["os"], out["root_fs"], out["root_device"] = h.Kernel, h.OS, h.RootFS, h.RootDevice
 		out["write_cache"] = cmp.Or(h.WriteCache, "unknown")

@@ -121,6 +121,7 @@ func newResident(o Options) *resident {
 	r.disk = rootDisk(o)
 	r.hello, r.begun = hostFacts(r.disk), monotonic()
 	r.hello.Protocol, r.hello.Instance, r.hello.Without = agent.Protocol, o.Instance, r.disk.without
+	r.hello.Linux = ownFacts(context.Background(), o.Dir) // it has a bound of its own
 	return r
 }
 

@@ -46,7 +46,8 @@ func lockMemory() error {
 	return nil
 }
 
-// rootDisk finds the whole disk below the root file system. A device that the options name is taken as it is.
+// rootDisk finds the whole disk below the root file system. A device that the options name is taken as it is. With several paths
+// to it the map of all of them is what is read, because that is what the file system waits for; its state is that of one path.
 func rootDisk(o Options) disk {
 	if node := o.Device; node != "" {
 		d := disk{node: node}
@@ -68,19 +69,31 @@ func rootDisk(o Options) disk {
 			return disk{}
 		}
 	}
+	return tree("").wholeDisk(dir)
+}
+
+// wholeDisk goes down from a block device, by its folder in /sys, to its disk.
+func (t tree) wholeDisk(dir string) disk {
+	multipath := ""
 	for range 8 { // from a volume down to a partition, from a partition to its disk
-		if below, _ := filepath.Glob(dir + "/slaves/*"); len(below) > 0 {
-			if next, err := filepath.EvalSymlinks(below[0]); err == nil {
+		if mappingKind(t.line(dir+"/dm/uuid")) == "multipath" {
+			multipath = filepath.Base(dir)
+		}
+		if below := t.names(dir + "/slaves"); len(below) > 0 {
+			if next := t.real(dir + "/slaves/" + below[0]); next != "" {
 				dir = next
 				continue
 			}
 		}
-		if !exists(dir + "/partition") {
+		if !t.has(dir + "/partition") {
 			break
 		}
 		dir = filepath.Dir(dir)
 	}
 	name := filepath.Base(dir)
+	if multipath != "" {
+		return disk{node: "/dev/" + multipath, name: name}
+	}
 	return disk{node: "/dev/" + name, name: name}
 }
 
@@ -99,10 +112,14 @@ func hostFacts(d disk) agent.Hello {
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) == nil {
 		h.Uptime = time.Duration(up.Nano()).Seconds()
 	}
-	text, err := os.ReadFile("/etc/os-release")
-	if err == nil {
-		rel := osRelease(string(text))
+	release := make(chan map[string]string, 1)
+	go func() { release <- osRelease(tree("").text("/etc/os-release")) }() // on the disk, which may not answer
+	late := time.NewTimer(factsLimit)
+	defer late.Stop()
+	select {
+	case rel := <-release:
 		h.OS, h.OSID, h.OSVersion = rel["PRETTY_NAME"], rel["ID"], rel["VERSION_ID"]
+	case <-late.C:
 	}
 	table, _ := os.ReadFile("/proc/mounts")
 	_, h.RootFS, _, _ = mountedAt(string(table), "/")

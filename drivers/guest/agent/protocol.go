@@ -88,7 +88,7 @@ type Hello struct {
 	System     System  `json:"system"`
 	// Without names what this agent cannot do here, with the reason: "disk" (a file on it is read instead), "busy", "folder".
 	Without map[string]string `json:"without,omitempty"`
-	Linux      *Linux  `json:"linux,omitempty"` // of a Linux guest
+	Linux   *Linux            `json:"linux,omitempty"` // of a Linux guest
 }
 
 // Beat is the heartbeat.

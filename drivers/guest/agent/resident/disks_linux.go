@@ -120,14 +120,14 @@ func (t tree) sessions() []agent.Session {
 				break
 			}
 		}
-		out = append(out, session(name, func(attr string) string { return t.line(dir + "/" + attr) },
+		out = append(out, iscsiSession(name, func(attr string) string { return t.line(dir + "/" + attr) },
 			func(attr string) string { return t.line(conn + "/" + attr) }))
 	}
 	return out
 }
 
 // session makes the facts of a session of the attributes of scsi_transport_iscsi.
-func session(name string, session, conn func(attr string) string) agent.Session {
+func iscsiSession(name string, session, conn func(attr string) string) agent.Session {
 	time := func(s string) string { // a time-out that is off is written as a word, or as -1 by older kernels
 		if s == "off" || s == "-1" {
 			return "off"
@@ -135,8 +135,8 @@ func session(name string, session, conn func(attr string) string) agent.Session 
 		return number(s)
 	}
 	return agent.Session{
-		Name: word(name), Target: word(session("targetname")), State: word(session("state")), Recovery: time(session("recovery_tmo")),
-		Abort: time(session("abort_tmo")), LUReset: time(session("lu_reset_tmo")),
+		Name: word(name), Target: word(iscsiSession("targetname")), State: word(iscsiSession("state")), Recovery: time(iscsiSession("recovery_tmo")),
+		Abort: time(iscsiSession("abort_tmo")), LUReset: time(iscsiSession("lu_reset_tmo")),
 		NoopInterval: time(conn("recv_tmo")), NoopTimeout: time(conn("ping_tmo")),
 	}
 }

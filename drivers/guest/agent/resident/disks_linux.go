@@ -135,8 +135,8 @@ func iscsiSession(name string, session, conn func(attr string) string) agent.Ses
 		return number(s)
 	}
 	return agent.Session{
-		Name: word(name), Target: word(iscsiSession("targetname")), State: word(iscsiSession("state")), Recovery: time(iscsiSession("recovery_tmo")),
-		Abort: time(iscsiSession("abort_tmo")), LUReset: time(iscsiSession("lu_reset_tmo")),
+		Name: word(name), Target: word(session("targetname")), State: word(session("state")), Recovery: time(session("recovery_tmo")),
+		Abort: time(session("abort_tmo")), LUReset: time(session("lu_reset_tmo")),
 		NoopInterval: time(conn("recv_tmo")), NoopTimeout: time(conn("ping_tmo")),
 	}
 }

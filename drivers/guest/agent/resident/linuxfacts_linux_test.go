@@ -427,7 +427,7 @@ func FuzzISCSI(f *testing.F) {
 			t.Fatalf("%q", v)
 		}
 		attr := func(string) string { return in }
-		s := session(in, attr, attr)
+		s := iscsiSession(in, attr, attr)
 		told(t, s)
 		if s.Recovery != "off" && s.Recovery != number(in) {
 			t.Fatalf("%+v", s)

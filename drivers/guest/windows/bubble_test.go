@@ -252,16 +252,16 @@ func TestShortOutage(t *testing.T) {
 	})
 }
 
-// crash takes the disk away for 20 minutes from a guest that then crashes, and waits until it is up again.
-func crash(t *testing.T, r *rig, d *Driver) (s *seen, cut, back time.Duration) {
+// crash takes the disk away for a time from a guest that then crashes, and waits until it is up again.
+func crash(t *testing.T, r *rig, d *Driver, outage time.Duration) (s *seen, cut, back time.Duration) {
 	s = observe(t, d, func(s *seen) {
 		time.Sleep(time.Minute)
 		cut = d.env.Clock.Now()
 		r.guest.Disk(false)
-		time.Sleep(20 * time.Minute)
+		time.Sleep(outage)
 		back = d.env.Clock.Now()
 		r.guest.Disk(true)
-		time.Sleep(10 * time.Minute)
+		time.Sleep(4 * time.Minute)
 	})
 	return s, cut, back
 }
@@ -271,7 +271,7 @@ var always = func(time.Duration) float64 { return 1 }
 func TestBlueScreen(t *testing.T) {
 	inBubble(t, sim.Config{Crash: always}, func(t *testing.T, r *rig, d *Driver) {
 		g := NewWithT(t)
-		s, cut, back := crash(t, r, d)
+		s, cut, back := crash(t, r, d, 20*time.Minute)
 		g.Expect(s.values(drivers.State, "boot")).To(Equal([]string{"windows-boot-1", "windows-boot-2"}))
 		g.Expect(s.values(drivers.State, "memory")).To(Equal([]string{"kept", "lost", "kept"}))
 		agents := s.values(drivers.State, "agent")
@@ -302,7 +302,7 @@ func TestBlueScreen(t *testing.T) {
 		g.Expect(obs[0].Value).To(Equal("intact"))
 		g.Expect(obs[0].Attrs["files"]).To(Equal("2"))
 
-		again := observe(t, d, func(*seen) { time.Sleep(10 * time.Minute) }) // what is told is not told again
+		again := observe(t, d, func(*seen) { time.Sleep(2 * time.Minute) }) // what is told is not told again
 		g.Expect(again.find(drivers.Event, "bugcheck")).To(BeEmpty())
 		g.Expect(again.values(drivers.State, "memory")).To(Equal([]string{"kept"}))
 	})
@@ -314,11 +314,11 @@ func TestSaboteurs(t *testing.T) {
 		is    sim.Misbehave
 		check func(g *WithT, s *seen, cut, back time.Duration)
 	}{
-		"blue screen before recovery": {sim.Misbehave{BlueBeforeReturn: 5 * time.Minute}, func(g *WithT, s *seen, cut, back time.Duration) {
+		"blue screen before recovery": {sim.Misbehave{BlueBeforeReturn: time.Minute}, func(g *WithT, s *seen, cut, back time.Duration) {
 			e := s.find(drivers.Event, "bugcheck")
 			g.Expect(e).To(HaveLen(1))
-			g.Expect(e[0].Lo).To(BeNumerically("<", cut+6*time.Minute))
-			g.Expect(s.at("alive", back-time.Minute)).To(Equal("silent"))
+			g.Expect(e[0].Lo).To(BeNumerically("<", cut+2*time.Minute))
+			g.Expect(s.at("alive", back-30*time.Second)).To(Equal("silent"))
 		}},
 		"idle": {sim.Misbehave{Idle: true}, func(g *WithT, s *seen, _, _ time.Duration) {
 			g.Expect(s.values(drivers.State, "busy")).NotTo(ContainElement("full"))
@@ -363,7 +363,7 @@ func TestSaboteurs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, sim.Config{Crash: always, Misbehave: c.is}, func(t *testing.T, r *rig, d *Driver) {
 				g := NewWithT(t)
-				s, cut, back := crash(t, r, d)
+				s, cut, back := crash(t, r, d, 3*time.Minute)
 				c.check(g, s, cut, back)
 				if c.is.LoseWrites > 0 {
 					obs, err := d.VerifyWrites(t.Context())

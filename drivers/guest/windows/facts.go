@@ -16,13 +16,15 @@ import (
 // facts are the reply of scriptFacts. Where each comes from:
 //   - build: CurrentBuildNumber and UBR below HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion (from memory)
 //   - boot: Win32_OperatingSystem.LastBootUpTime, which moves with the guest's clock, so it is no boot id
-//   - disk_timeout: TimeOutValue below HKLM\SYSTEM\CurrentControlSet\Services\Disk, in seconds; absent: Windows' own
+//   - disk_timeout: TimeOutValue below HKLM\SYSTEM\CurrentControlSet\Services\Disk, in seconds (the key from a blog, not from
+//     Microsoft); absent: Windows' own
 //   - crash_dump and auto_reboot: CrashDumpEnabled (0 none, 1 complete, 2 kernel, 3 small, 7 automatic) and AutoReboot below
-//     HKLM\SYSTEM\CurrentControlSet\Control\CrashControl (learn.microsoft.com, "Configure system failure and recovery options")
+//     HKLM\SYSTEM\CurrentControlSet\Control\CrashControl (the key: docs.microsoft.com, "Configure system failure and recovery
+//     options in Windows"; the values: carrona.org/bsodreg.html, which is not Microsoft's)
 //   - page_file: Win32_PageFileUsage.Name
 //   - sleep: the index of the setting STANDBYIDLE, 29f6c1db-86da-48c5-9fdb-f2b67b1f44da, of the active plan on mains power, in
-//     seconds, 0 for never (learn.microsoft.com, "Sleep idle timeout"; the form of the instance's id from memory)
-//   - auto_repair: BcdLibraryBoolean_AutoRecoveryEnabled, 0x16000009, of the object {current}, whose fixed GUID is from memory
+//     seconds, 0 for never (all of it from memory)
+//   - auto_repair: BcdLibraryBoolean_AutoRecoveryEnabled, 0x16000009, of the object {current} (all of it from memory)
 type facts struct {
 	OS          string   `json:"os"`
 	Build       string   `json:"build"`

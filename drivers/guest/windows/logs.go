@@ -21,9 +21,9 @@ type query struct {
 	IDs      []int  `json:"ids,omitempty"`
 }
 
-// queries are what is asked for. Kernel-Power 41 is documented with the names of its data ("Advanced troubleshooting for
-// Event ID 41", learn.microsoft.com), Wininit 1001 in "Windows Startup Availability" (technet.microsoft.com, dd363970); that
-// WER-SystemErrorReporting 1001 has the stop code in its first field is what its text says wherever it is quoted. Chkdsk
+// queries are what is asked for. The names of Kernel-Power 41's data are as a mirror of Microsoft's troubleshooting article
+// for that event has them; Wininit 1001 is in "Windows Startup Availability" (technet.microsoft.com, dd363970). The text of
+// WER-SystemErrorReporting 1001 begins with the stop code wherever it is quoted; that it is the field param1 is from memory. Chkdsk
 // 26226 and the provider of Startup Repair are from memory; the trail of Startup Repair in System32\LogFiles\Srt is read too.
 var queries = []query{
 	{"System", "Microsoft-Windows-WER-SystemErrorReporting", []int{1001}},
@@ -111,7 +111,7 @@ func parseLogs(b []byte) (now time.Time, out []found, err error) {
 	return now, out, nil
 }
 
-// codeNames are the stop codes that a lost disk may lead to (learn.microsoft.com, "Bug check code reference").
+// codeNames are the stop codes that a lost disk may lead to (0xEF from a list of codes that is not Microsoft's, the others from memory).
 var codeNames = map[uint32]string{
 	0x50: "PAGE_FAULT_IN_NONPAGED_AREA", 0x77: "KERNEL_STACK_INPAGE_ERROR", 0x7A: "KERNEL_DATA_INPAGE_ERROR", 0x7B: "INACCESSIBLE_BOOT_DEVICE",
 	0x7E: "SYSTEM_THREAD_EXCEPTION_NOT_HANDLED", 0x9F: "DRIVER_POWER_STATE_FAILURE", 0xEF: "CRITICAL_PROCESS_DIED", 0xF4: "CRITICAL_OBJECT_TERMINATION",

@@ -133,7 +133,7 @@ func (s script) name() string {
 }
 
 // maxCommandLine is the longest line that cmd.exe takes, in characters; WinRM's shell hands its commands to it
-// (learn.microsoft.com, "Command prompt line string limitation").
+// (from memory).
 const maxCommandLine = 8191
 
 const powershell = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand "

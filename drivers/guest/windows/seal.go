@@ -1,4 +1,4 @@
-// This file seals messages for plain HTTP: the multipart form of MS-WSMV, "Encrypted Message Types", around what NTLM sealed.
+// This file seals messages for plain HTTP: a multipart form around what NTLM sealed, as package winrm's own encryption makes it.
 
 package windows
 

@@ -45,7 +45,7 @@ func (f *fault) Error() string {
 }
 
 // operationTimeout is the code of WSManFault for an operation that gave nothing in the time that was asked for: there is no
-// output yet. It is ERROR_WSMAN_OPERATION_TIMEDOUT of wsmerror.h, 0x80338029.
+// output yet. It is 0x80338029 (from memory).
 const operationTimeout = "2150858793"
 
 // timedOut tells a fault that only says that nothing has come yet.

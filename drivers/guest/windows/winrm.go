@@ -106,7 +106,6 @@ type call struct {
 
 	mu    sync.Mutex
 	conns []net.Conn
-	stage string // of the connection, while it is made
 }
 
 // newCall makes a call that nothing has been sent for. end has to be called.

@@ -30,6 +30,9 @@ var _ = claim.Register(claim.Claim{
 				return claim.Unsure("nobody watched busy")
 			}
 			if !was {
+				if v, bad := blind(after, g, "busy"); bad {
+					return v
+				}
 				return claim.Refute("its disk stays busy all the time", f.End)
 			}
 			return claim.Join(claim.Measure("disk back to normal", record.From(from).To(normal), "s", claim.AtMost(atOnce, ""), from, normal),

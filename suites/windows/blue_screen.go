@@ -52,7 +52,7 @@ var _ = claim.Register(claim.Claim{
 	Judge: func(run record.Run) record.Verdict {
 		return crashed(run, func(g drivers.Lane, at record.Moment) record.Verdict {
 			after := run.Between(at.Lo, run.To)
-			if !logsRead(run, g) {
+			if !logsRead(run, g, at) {
 				return claim.Unsure("its logs were not read after the boot", at)
 			}
 			var vs []record.Verdict

@@ -24,6 +24,9 @@ var _ = claim.Register(claim.Claim{
 			case len(run.States(g, "busy")) == 0:
 				return claim.Unsure("nobody watched busy")
 			case !was:
+				if v, bad := blind(outage, g, "busy"); bad {
+					return v
+				}
 				return claim.Refute("its disk was never busy all the time", f.Active)
 			}
 			if m, fell := outage.After(full).Ever(g, "busy", "normal"); fell {

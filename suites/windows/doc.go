@@ -49,16 +49,22 @@ func crashed(run record.Run, judge func(g drivers.Lane, at record.Moment) record
 	})
 }
 
-// logsRead tells whether a guest's logs were read after its last boot.
-func logsRead(run record.Run, guest drivers.Lane) bool {
-	boot, ok := run.Last(guest, "boot")
-	if !ok {
-		return false
-	}
+// logsRead tells whether a guest's logs were read after something.
+func logsRead(run record.Run, guest drivers.Lane, after record.Moment) bool {
 	for _, s := range run.States(guest, "logs") {
-		if s.Value == "read" && s.Text == boot.Value {
+		if s.Value == "read" && s.Since.Hi > after.Hi {
 			return true
 		}
 	}
 	return false
+}
+
+// blind tells whether the agent, whose word a claim rests on, was not heard all the while.
+func blind(view record.Run, guest drivers.Lane, topic string) (record.Verdict, bool) {
+	for _, silence := range [][2]string{{"alive", "silent"}, {"agent", "lost"}, {topic, "unknown"}} {
+		if m, was := view.Ever(guest, silence[0], silence[1]); was {
+			return claim.Unsure("its agent was not heard all the while: "+m.What, m), true
+		}
+	}
+	return record.Verdict{}, false
 }

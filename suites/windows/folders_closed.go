@@ -23,6 +23,9 @@ var _ = claim.Register(claim.Claim{
 			case len(run.States(g, "folder")) == 0:
 				return claim.Unsure("nobody watched folder")
 			case !was:
+				if v, bad := blind(outage, g, "folder"); bad {
+					return v
+				}
 				return claim.Refute("folders opened all the while", run.Fault().Active)
 			}
 			if m, opened := outage.After(shut).Ever(g, "folder", "ok"); opened {

@@ -18,7 +18,7 @@
 //	kernel-power  event   41; Attrs logged, and name where the event has a stop code
 //	chkdsk        event   wininit-1001, chkdsk-<id>; Attrs logged
 //	repair        event   startup-repair-<id>, trail; Attrs logged
-//	logs          state   read, unread: whether the event logs could be read after the last boot
+//	logs          state   read, unread: whether the event logs were read since the last boot
 //
 // The events of the logs are those since the driver began to look, read after each boot that it has not seen: Lo is the last
 // sign of life of the boot before, Hi when they were read; of a crash, Hi is not later than the boot after it.

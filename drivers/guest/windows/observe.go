@@ -38,7 +38,10 @@ type observer struct {
 func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) error {
 	o := &observer{Reporter: watch.NewReporter(d.env.Clock, d.env.Lane, emit), d: d, boots: make(chan watch.Boot, 1)}
 	o.Ordered = true
+	booted := ""
 	agents, err := d.agents.Begin(o.Reporter, func(b watch.Boot) {
+		another := booted != "" && booted != b.ID
+		booted = b.ID
 		select { // a boot that was not looked at yet is older than this one, and its sign of life is the one that counts
 		case before := <-o.boots:
 			if before.ID != b.ID {
@@ -47,7 +50,7 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 		default:
 		}
 		o.boots <- b
-		if r, ok := d.RDP.(interface{ Booted() }); ok && !b.First {
+		if r, ok := d.RDP.(interface{ Booted() }); ok && another {
 			r.Booted()
 		}
 	})
@@ -166,6 +169,9 @@ func (o *observer) followBoots(ctx context.Context) {
 // readAll reads the logs of one boot as often as rereads says; a newer boot ends that. It is false when ctx ended.
 func (o *observer) readAll(ctx context.Context, b *watch.Boot, known map[string]bool, since *time.Time) bool {
 	first := b.First && since.IsZero()
+	if !first {
+		o.State("logs", "unread", "booted anew", watch.At(o.Clock.Now()), nil)
+	}
 	for i := 0; i < len(rereads); {
 		t := time.NewTimer(rereads[i])
 		select {

@@ -19,7 +19,7 @@ func ran(t *testing.T, target string, change func(*record.Record)) *record.Recor
 	r.Header.Facts["target"] = target
 	r.Header.ID += "-" + target
 	r.Plans, r.Judged = nil, nil
-	for _, c := range claim.All() {
+	for _, c := range p.claims() {
 		r.Plans = append(r.Plans, c.Plan("quick", ""))
 		r.Judged = append(r.Judged, record.Judged{K: "verdict", Claim: c.ID, Lab: r.Header.Lab, Verdict: c.Verdict(r)})
 	}

@@ -149,27 +149,30 @@ func TestWhatNobodyWatchedIsUndecided(t *testing.T) {
 	}
 	all := map[string]bool{}
 	guest := map[string]bool{}
-	esxi := map[string]bool{"host.stays-up": true} // a host that reports no path is judged by its guests alone
+	esxi := map[string]bool{"host.stays-up": true, "host.stuck-command-leaves-host-up": true, "host.hang-leaves-host-up": true} // a host that reports no path is judged by its guests alone
 	for _, c := range load(t).claims() {
 		all[c.ID] = true
 		switch {
 		case strings.HasPrefix(c.ID, "esxi."): // they do not speak of what a guest sees, and the following do not either
 			esxi[c.ID] = true
-		case slices.Contains([]string{"host.stays-up", "host.abort-does-not-freeze", "storage.never-damaged", "storage.never-damaged.soak",
+		case slices.Contains([]string{"host.stays-up", "host.stuck-command-leaves-host-up", "host.hang-leaves-host-up", "host.abort-does-not-freeze", "storage.never-damaged", "storage.never-damaged.soak",
 			"vm.power-off-without-datastore", "vm.fields-blank-while-off", "vm.console-frozen-while-off", "vm.shown-again-at-once"}, c.ID):
 		default:
 			guest[c.ID] = true
 		}
 	}
-	other := map[string]bool{}
+	first, other := map[string]bool{}, map[string]bool{}
 	for id := range guest {
-		if id != "vm.starts-as-usual-afterwards" { // which speaks of the one machine that was switched off, a
+		if !strings.HasSuffix(id, "-spares-others") { // which speak of those that no command was lost of, b
+			first[id] = true
+		}
+		if id != "vm.starts-as-usual-afterwards" && !strings.HasSuffix(id, "-command-is-repeated") { // which speak of the one machine that it was done to, a
 			other[id] = true
 		}
 	}
 	for lane, speakOfIt := range map[string]map[string]bool{
 		"":                all,
-		"guest/a":         guest,
+		"guest/a":         first,
 		"guest/b":         other,
 		"hypervisor/esxi": esxi,
 		"hypervisor/vm/a": {"host.leaves-vms-alone": true, "vm.power-off-without-datastore": true, "vm.starts-as-usual-afterwards": true,
@@ -239,6 +242,7 @@ func TestWhatRestsOnAModelledLaneIsModelled(t *testing.T) {
 	}
 	for id, v := range p.judge() {
 		switch id {
+		case "host.stuck-command-leaves-host-up", "host.hang-leaves-host-up", "guest.linux.lost-command-is-repeated", "guest.linux.stuck-command-is-repeated":
 		case "host.stays-up", "host.abort-does-not-freeze", "storage.never-damaged", "storage.never-damaged.soak", "vm.power-off-without-datastore", "vm.starts-as-usual-afterwards":
 		default:
 			g.Expect(v.Provenance).To(Equal(drivers.Modelled), id)

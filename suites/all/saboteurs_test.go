@@ -327,6 +327,7 @@ var saboteurs = []saboteur{
 	}},
 	{"guest.own-timeout-decides", "only the guest with more patience gives up", func(p *tape) {
 		forget(p.seen(p.outage(long), "e", "guest/a", "read-error", "")...)
+		placeAfter(p.seen(p.outage(long), "e", "guest/a", "write-error", "")[0], p.outage(long).from, 40, 40.1)
 	}},
 	{"host.leaves-vms-alone", "a machine is switched off", func(p *tape) {
 		p.state(p.outage(long).to-5000, "hypervisor/vm/a", "power", "off")
@@ -471,10 +472,11 @@ func other(p *tape) string {
 	return "guest/b"
 }
 
-// loseWrite has one write of guest a missing at the scenario's first check.
+// loseWrite has one write of guest a missing at the scenario's last check.
 func loseWrite(p *tape, scenario string) {
 	p.Helper()
-	l := p.seen(p.scenario(scenario), "e", "guest/a", "acklog", "intact")[0]
+	all := p.seen(p.scenario(scenario), "e", "guest/a", "acklog", "intact")
+	l := all[len(all)-1]
 	l["type"] = "damaged"
 	a := l["a"].(map[string]any)
 	a["missing"] = "1"

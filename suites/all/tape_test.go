@@ -2,6 +2,7 @@ package all_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"maps"
 	"os"
@@ -96,6 +97,7 @@ func load(t testing.TB) *tape {
 	}
 	p.again(brief, hostDown)
 	p.takeDown()
+	slices.SortFunc(p.has, func(a, b scenario.Spec) int { return cmp.Compare(p.scenario(a.Name).from, p.scenario(b.Name).from) })
 	return p
 }
 

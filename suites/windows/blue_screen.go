@@ -72,8 +72,8 @@ var _ = claim.Register(claim.Claim{
 	ID: "guest.windows.reboot-loses-memory-not-files", Title: "It is a reboot: what was in memory is gone, and the OS and its files are not damaged", Labels: []string{"apd", "windows", "bsod", "integrity"},
 	Source: record.Source{Doc: "S1", Code: "W10", JA: "再起動された状態ですので起動中のアプリなどは当然データ保存されずに強制終了されます…OSやVMが破損しなかったのは安心です",
 		EN:   "As it was restarted, running applications are ended without their data being saved ... it is reassuring that neither the OS nor the VM was damaged.",
-		Note: "the guest has another boot id, the agent that lay in its memory is gone, and every write that was acknowledged before is read back"},
-	In: scenario.WindowsLongOutage, Needs: []drivers.Power{drivers.CanVerifyWrites},
+		Note: "the guest has another boot id, the agent that lay in its memory is gone, and it reads and writes its disk; that every acknowledged write is there is integrity.acknowledged-writes of the same scenario"},
+	In: scenario.WindowsLongOutage,
 	Judge: func(run record.Run) record.Verdict {
 		return crashed(run, func(g drivers.Lane, at record.Moment) record.Verdict {
 			after := run.Between(at.Lo, run.To)
@@ -83,7 +83,7 @@ var _ = claim.Register(claim.Claim{
 			} else if len(run.States(g, "memory")) == 0 {
 				memory = claim.Unsure("nobody watched memory")
 			}
-			return claim.Join(memory, claim.WasRebooted(run, g), claim.Intact(run, g))
+			return claim.Join(memory, claim.WasRebooted(run, g), claim.Again(after, g, "disk", "ok"), claim.Again(after, g, "write", "ok"))
 		})
 	},
 })

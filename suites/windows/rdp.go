@@ -32,10 +32,11 @@ var _ = claim.Register(claim.Claim{
 			}
 			short, was := outage.Ever(g, "rdp.new", stages...)
 			if !was {
-				return loggedOn("new connections logged on all the while", run.Fault().Active, outage, g)
+				m, _ := outage.Ever(g, "rdp.new", "logon")
+				return loggedOn("new connections logged on all the while", m)
 			}
 			if m, on := outage.After(short).Ever(g, "rdp.new", "logon"); on {
-				return loggedOn("a new connection logged on in the outage", m, outage, g)
+				return loggedOn("a new connection logged on in the outage", m)
 			}
 			return claim.Confirm(fmt.Sprintf("new connections did not get further than that: %s", short.What), short)
 		})
@@ -43,9 +44,9 @@ var _ = claim.Register(claim.Claim{
 })
 
 // loggedOn refutes, unless the probe went no further than the credentials.
-func loggedOn(what string, at record.Moment, outage record.Run, g drivers.Lane) record.Verdict {
-	if m, was := outage.Ever(g, "rdp.new", "logon"); was && m.Attrs["depth"] == "credentials" {
-		return claim.Unsure("credentials were checked in the outage, which is no desktop yet: look with logon: session", m)
+func loggedOn(what string, at record.Moment) record.Verdict {
+	if at.Attrs["depth"] == "credentials" {
+		return claim.Unsure("credentials were checked in the outage, which is no desktop yet: look with logon: session", at)
 	}
 	return claim.Refute(what, at)
 }

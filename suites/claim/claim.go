@@ -201,7 +201,7 @@ func unproven(run record.Run) (record.Verdict, bool) {
 	inconclusive := func(why string) (record.Verdict, bool) {
 		return record.Verdict{Outcome: record.Inconclusive, Why: why}, true
 	}
-	if broke := run.LabFailures(); len(broke) > 0 {
+	if broke := slices.DeleteFunc(run.LabFailures(), func(m record.Moment) bool { return asked(run, m) }); len(broke) > 0 {
 		return inconclusive("the lab broke: " + broke[0].Text)
 	}
 	if ok, why := run.Complete(); !ok {
@@ -229,6 +229,14 @@ func unproven(run record.Run) (record.Verdict, bool) {
 		}
 	}
 	return record.Verdict{}, false
+}
+
+// asked tells whether a failure of the target is what the scenario's fault is: a power cut is the doing of another driver than the
+// target's own, which sees a reboot that it did not ask for.
+func asked(run record.Run, broke record.Moment) bool {
+	return broke.Lane.Role == drivers.Target && slices.ContainsFunc(run.Faults(), func(f record.Fault) bool {
+		return f.Kind == drivers.PowerCut || f.Kind == drivers.Reboot
+	})
 }
 
 // weakest returns the weakest provenance among the lanes that evidence rests on: real, then embedded, then modelled.

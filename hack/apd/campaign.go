@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -153,7 +152,7 @@ func rates(in []string, holds int) ([]float64, error) {
 // able tells, before weeks go by, why a lab cannot do the campaign.
 func able(c *claim.Campaign, l *lab.File, allow bool) error {
 	skip := c.Trial(c.Holds[0]).Skip(l.Powers(), l.HostKind())
-	if skip == "" && c.Guest != "" && !slices.ContainsFunc(l.Guests, func(r lab.Role) bool { return strings.HasSuffix(r.Driver, "/"+c.Guest) }) {
+	if skip == "" && c.Guest != "" && len(l.Powers()[drivers.Power(c.Guest)]) == 0 {
 		skip = "it has no guest of the kind " + c.Guest
 	}
 	if skip != "" {

@@ -117,6 +117,7 @@ func edges() []edge {
 	// C3: the error between 2 T and 16 T + 30 s after the cut; T is 2 s for a and 4 s for b.
 	eio := func(guest string) func(p *tape, lo, hi float64) {
 		return func(p *tape, lo, hi float64) {
+			p.atLeast(long, 101)
 			p.hold(long, 100, 100)
 			sharp(p.fault(long))
 			e := p.seen(p.outage(long), "s", guest, "shell.external", "error")[0]
@@ -146,6 +147,7 @@ func edges() []edge {
 	// C7: the first failed read or write at most 30 T after the cut.
 	gaveUp := func(guest string) func(p *tape, lo, hi float64) {
 		return func(p *tape, lo, hi float64) {
+			p.atLeast(long, 101)
 			p.hold(long, 100, 100)
 			sharp(p.fault(long))
 			placeAfter(p.seen(p.outage(long), "e", guest, "read-error", "")[0], p.outage(long).from, lo, hi)

@@ -45,7 +45,8 @@ soak: run
 # Three NAS side by side: what does not depend on the host, with a NAS that really reboots and loses its power.
 targets: LAB = hack/labs/esxi-istgt.yaml,hack/labs/esxi-nas-vm.yaml,hack/labs/esxi-tgt.yaml
 targets: LABELS = !soak && (scenario:brief-outage || scenario:target-reboot || scenario:target-power-cut || scenario:login-reject || scenario:repeated)
-targets: run
+targets: setup build
+	@bin/apd run --in-turn $(foreach l,$(subst $(comma), ,$(LAB)),--lab $(l)) --labels '$(LABELS)' --out $(OUT)
 
 # The path's proxy beside toxiproxy, a plain copy and no proxy at all, in one run of four minutes. What is missing is left out.
 bench:

@@ -46,6 +46,7 @@ func cmdRun(_ context.Context, args []string) error {
 	out := f.String("out", "out", "the folder of the runs")
 	noFault := f.Bool("no-fault", false, "inject nothing: a control in which nothing may be confirmed")
 	allow := f.Bool("allow-outage", false, "allow cutting off the storage of a real lab")
+	inTurn := f.Bool("in-turn", false, "one lab after the other, not side by side")
 	keep := f.Bool("keep", false, "leave a lab in a box up afterwards")
 	if _, err := parse(f, args, 0, 0, "flags only"); err != nil {
 		return err
@@ -75,7 +76,18 @@ func cmdRun(_ context.Context, args []string) error {
 		id := time.Now().UTC().Format("20060102-150405") + "-" + l.Name
 		children = append(children, newChild(bin, l, outDir, id, childFlags{*profile, *allow, *keep}, "--ginkgo.label-filter="+*labels, fmt.Sprintf("--no-fault=%t", *noFault)))
 	}
-	runAll(children)
+	if *inTurn {
+		interrupted := false
+		for _, c := range children {
+			if interrupted {
+				c.err = errors.New("interrupted before it began")
+				continue
+			}
+			interrupted = runAll([]*child{c})
+		}
+	} else {
+		runAll(children)
+	}
 	return errors.Join(conclude(children), besideAll(children, outDir))
 }
 
@@ -110,8 +122,8 @@ func suitesBinary() (string, error) {
 	return bin, nil
 }
 
-// runAll runs the children side by side and hands on every signal until they have ended.
-func runAll(children []*child) {
+// runAll runs the children side by side and hands on every signal until they have ended. It tells whether there was one.
+func runAll(children []*child) (interrupted bool) {
 	sig := make(chan os.Signal, 8)
 	signal.Notify(sig, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(sig)
@@ -136,8 +148,9 @@ func runAll(children []*child) {
 	for {
 		select {
 		case <-done:
-			return
+			return interrupted
 		case s := <-sig:
+			interrupted = true
 			for _, c := range children {
 				if c.cmd.Process != nil {
 					syscall.Kill(-c.cmd.Process.Pid, s.(syscall.Signal))

@@ -229,8 +229,8 @@ func (c Config) firstLUN() int {
 
 // Observe watches the daemon itself, at its own portal: state "service" is serving or stopped.
 func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) error {
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
 	before, lost := d.env.Clock.Now(), false
 	for {
 		start := d.env.Clock.Now()
@@ -250,11 +250,13 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 			emit(drivers.Observation{Lo: before, Hi: o.Hi, Lane: d.env.Lane, Kind: drivers.Event, Topic: drivers.LabFailure, Value: "target-ended",
 				Text: "the target's daemon ended without being asked to"})
 		}
+		took := d.env.Clock.Now() - start
+		rest.Reset(max(probeEvery-took, 2*took)) // a login at an istgt lasts a second, and it has others to serve
 		before = start
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-rest.C:
 		}
 	}
 }

@@ -47,6 +47,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers/guest/agent/link"
 	"github.com/allpathsdown/allpathsdown/drivers/guest/rdp"
 	"github.com/allpathsdown/allpathsdown/drivers/guest/watch"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // Name is what lab files call this driver.
@@ -96,7 +97,7 @@ type Driver struct {
 	env      drivers.Env
 	cfg      Config
 	password string
-	trust    trust
+	trust    tlstrust.Trust
 	name     string // the name that all instances of this driver's agents begin with
 	agents   watch.Guest
 	closed   context.Context
@@ -167,7 +168,7 @@ func Open(_ context.Context, env drivers.Env) (*Driver, error) {
 	if err != nil {
 		return nil, bad("no usable password", "Give password_file or password_env (the name of a variable that is set)", err)
 	}
-	t, err := trustOf(cfg)
+	t, err := tlstrust.New(tlstrust.Config{Thumbprint: cfg.Thumbprint, CAFile: cfg.CAFile})
 	if err != nil {
 		return nil, bad("no usable way to check its certificate", "Give ca_file (PEM) or thumbprint (the SHA-256 of the certificate)", err)
 	}

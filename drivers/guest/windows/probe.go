@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // Probe logs in, reads the facts and checks that the user is an administrator.
@@ -43,9 +44,9 @@ func (d *Driver) operator(err error) error {
 	if !errors.As(err, &e) {
 		return d.unusable("it fails", "Log in by hand with the same user", err)
 	}
-	var cert *untrusted
+	var cert *tlstrust.Untrusted
 	switch {
-	case errors.As(err, &cert) && cert.pinned:
+	case errors.As(err, &cert) && cert.Pinned:
 		return d.unusable("the certificate is not the pinned one", "Make sure that the address is the guest's; if its certificate was renewed, put the new SHA-256 into thumbprint", err)
 	case errors.As(err, &cert):
 		return d.unusable("the certificate is not trusted",

@@ -24,6 +24,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/masterzen/winrm"
 	"github.com/masterzen/winrm/soap"
+
+	"github.com/allpathsdown/allpathsdown/drivers/tlstrust"
 )
 
 // The stages of a call, in order: what the client was waiting for.
@@ -64,7 +66,7 @@ func fail(stage string, err error, over bool) *callError {
 		return before
 	}
 	var timeout net.Error
-	var cert *untrusted
+	var cert *tlstrust.Untrusted
 	way := byFailure
 	switch {
 	case errors.As(err, &cert):
@@ -173,8 +175,7 @@ func (c *call) dial(network, address string, secure bool) (net.Conn, error) {
 	if !secure {
 		return raw, nil
 	}
-	host, _, _ := net.SplitHostPort(c.d.cfg.Address)
-	conn, err := c.d.trust.over(c.ctx, raw, host)
+	conn, err := c.d.trust.Over(c.ctx, raw, c.d.cfg.Address)
 	if err != nil {
 		_ = raw.Close()
 		return nil, fail(stageTLS, err, c.ctx.Err() != nil)

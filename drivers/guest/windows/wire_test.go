@@ -120,7 +120,7 @@ func TestBadConfig(t *testing.T) {
 		"logon is":             func(c *Config) { c.RDP = &rdp.Config{Address: "w", Logon: "all"} },
 		"usable password":      func(c *Config) { c.PasswordFile = "" },
 		"both given":           func(c *Config) { c.PasswordEnv = "X" },
-		"has 20 bytes":         func(c *Config) { c.Thumbprint = strings.Repeat("ab", 20) },
+		"this one has 20":      func(c *Config) { c.Thumbprint = strings.Repeat("ab", 20) },
 		"hexadecimal":          func(c *Config) { c.Thumbprint = "xyz" },
 		"reading ca_file":      func(c *Config) { c.CAFile = filepath.Join(dir, "none") },
 		"no certificate":       func(c *Config) { c.CAFile = password },

@@ -76,6 +76,9 @@ func TestAnEndpointLikeESXiConfirms(t *testing.T) {
 	for _, c := range []rig.Config{{Profile: "quick"}, {Profile: "documented"}, {Profile: "quick", VCenter: true}} {
 		name := c.Profile + map[bool]string{true: " vcenter", false: " standalone"}[c.VCenter]
 		t.Run(name, func(t *testing.T) {
+			if c.Profile != "quick" || c.VCenter {
+				whole(t)
+			}
 			g := NewWithT(t)
 			vs := onRig(t, c, scenario.BriefOutage, scenario.TargetReboot, scenario.PowerOffInOutage, scenario.ChangedAPDTimeout, scenario.LongOutage)
 			for _, id := range apiClaims {
@@ -126,6 +129,7 @@ var misbehaving = []struct {
 func TestAnEndpointThatIsNotLikeESXiRefutesExactlyOneClaim(t *testing.T) {
 	for _, m := range misbehaving {
 		t.Run(m.name, func(t *testing.T) {
+			whole(t)
 			g := NewWithT(t)
 			vs := onRig(t, m.rig, m.in)
 			g.Expect(with(vs, record.Refuted)).To(Equal([]string{m.claim}), "%v", vs)
@@ -136,6 +140,7 @@ func TestAnEndpointThatIsNotLikeESXiRefutesExactlyOneClaim(t *testing.T) {
 // TestAHostThatBootsTakesItsMachinesAlong is a whole reboot: it refutes what is said of the host, of its machines and of all that
 // guests say who would have to live on for it.
 func TestAHostThatBootsTakesItsMachinesAlong(t *testing.T) {
+	whole(t)
 	vs := onRig(t, rig.Config{Misbehave: vsphere.Misbehave{Reboot: true}}, scenario.LongOutage)
 	NewWithT(t).Expect(with(vs, record.Refuted)).To(Equal([]string{"guest.linux.io-error-stays", "guest.linux.io-error-within-minutes",
 		"guest.linux.less-grace-than-windows", "guest.linux.ssh-session-survives", "guest.own-timeout-decides", "host.leaves-vms-alone", "host.stays-up"}))
@@ -143,6 +148,7 @@ func TestAHostThatBootsTakesItsMachinesAlong(t *testing.T) {
 
 // TestASessionThatExpiresInTheOutage costs nothing but a word in the record.
 func TestASessionThatExpiresInTheOutage(t *testing.T) {
+	whole(t)
 	var said []string
 	vs := onRig(t, rig.Config{Profile: "documented", During: func(ctx context.Context, r *rig.Rig) {
 		tick := time.NewTicker(time.Minute) // in an outage of a quarter of an hour
@@ -169,6 +175,7 @@ func TestASessionThatExpiresInTheOutage(t *testing.T) {
 
 // TestAHostThatHangsInTheOutage: what was not seen is not said, and what guests and wire say is still said.
 func TestAHostThatHangsInTheOutage(t *testing.T) {
+	whole(t)
 	vs := onRig(t, rig.Config{Misbehave: vsphere.Misbehave{HangInAPD: true}}, scenario.LongOutage)
 	g := NewWithT(t)
 	g.Expect(vs["guest.linux.io-error-within-minutes"].Outcome).To(Equal(record.Confirmed))
@@ -178,11 +185,13 @@ func TestAHostThatHangsInTheOutage(t *testing.T) {
 
 // TestNothingInjectedConfirmsNothing is the control of the rig itself.
 func TestNothingInjectedConfirmsNothing(t *testing.T) {
+	whole(t)
 	vs := onRig(t, rig.Config{NoFault: true}, scenario.BriefOutage, scenario.ChangedAPDTimeout, scenario.PowerOffInOutage)
 	NewWithT(t).Expect(with(vs, record.Confirmed)).To(BeEmpty())
 }
 
 func TestTheContrast(t *testing.T) {
+	whole(t)
 	vs := onRig(t, rig.Config{}, scenario.HostDown)
 	g := NewWithT(t)
 	v := vs["esxi.host-down-takes-machines-along"]

@@ -45,6 +45,7 @@ func TestAWindowsGuestThatIsOtherwise(t *testing.T) {
 			[]string{"integrity.acknowledged-writes.windows-long-outage"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			whole(t)
 			vs := onRig(t, rig.Config{Profile: "documented", Windows: &c.like}, c.in)
 			NewWithT(t).Expect(with(vs, record.Refuted)).To(Equal(c.red), "%v", vs)
 		})
@@ -53,9 +54,19 @@ func TestAWindowsGuestThatIsOtherwise(t *testing.T) {
 
 // TestAnOutageWithoutABlueScreenDecidesNothingOfIt: W8 to W10 are about what comes with one.
 func TestAnOutageWithoutABlueScreenDecidesNothingOfIt(t *testing.T) {
+	whole(t)
 	g := NewWithT(t)
 	vs := onRig(t, rig.Config{Profile: "documented", Windows: &windows.Misbehave{NeverCrash: true}}, scenario.WindowsLongOutage)
 	g.Expect(with(vs, record.Inconclusive)).To(Equal([]string{"guest.windows.blue-screen-after-recovery", "guest.windows.disk-check-then-repair-then-boot",
 		"guest.windows.reboot-loses-memory-not-files"}))
 	g.Expect(with(vs, record.Refuted)).To(BeEmpty())
+}
+
+// whole skips a simulated outage in a short run. Under the race detector each takes half a minute, and all run the same code: make test
+// races one of them, TestAWindowsGuestAsInTheDocument, and runs the others without.
+func whole(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("one outage is enough for a short run")
+	}
 }

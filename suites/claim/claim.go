@@ -164,6 +164,9 @@ func (c *Claim) Skip(powers map[drivers.Power][]string, host string) string {
 			lacks = append(lacks, string(p))
 		}
 	}
+	if host == "" && slices.Contains(c.RestsOn(), drivers.Hypervisor) {
+		lacks = append(lacks, "a hypervisor")
+	}
 	if len(lacks) > 0 {
 		return "the lab lacks " + strings.Join(lacks, ", ")
 	}

@@ -38,6 +38,12 @@ func newRelayed(t *testing.T) *relayed {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(g, make([]byte, 5)); err != nil { // the relay stands before a test does anything to its ends
+		t.Fatal(err)
+	}
 	r.client, r.guest = c.(*net.TCPConn), g.(*net.TCPConn)
 	t.Cleanup(func() {
 		_ = c.Close()

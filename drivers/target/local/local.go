@@ -343,6 +343,9 @@ var checks = []struct {
 // contents. XFS and ext4 on the bare LUN are known; what else is there is only "stored". The file must not be in use.
 func CheckFile(ctx context.Context, env drivers.Env, l LUN) (drivers.Observation, error) {
 	o := drivers.Observation{Lane: env.Lane, Kind: drivers.Event, Topic: "image", Attrs: map[string]string{"lun": strconv.Itoa(l.LUN)}}
+	if err := ctx.Err(); err != nil {
+		return o, fmt.Errorf("looking at LUN %d: %w", l.LUN, err)
+	}
 	f, err := os.Open(l.File)
 	if err != nil {
 		return o, fmt.Errorf("looking at LUN %d: %w", l.LUN, err)

@@ -15,6 +15,7 @@ import (
 // TestAWindowsGuestAsInTheDocument runs outages of 15 and 20 minutes with a Windows guest, through the real drivers of WinRM, RDP
 // and vSphere. With APD_RIG_KEEP=FOLDER its record becomes the baseline of the Windows claims (suites/testdata/windows/run.jsonl).
 func TestAWindowsGuestAsInTheDocument(t *testing.T) {
+	whole(t)
 	g := NewWithT(t)
 	vs := onRig(t, rig.Config{Profile: "documented", Windows: &windows.Misbehave{}}, scenario.WindowsOutage, scenario.WindowsLongOutage)
 	for id, v := range vs {
@@ -63,7 +64,7 @@ func TestAnOutageWithoutABlueScreenDecidesNothingOfIt(t *testing.T) {
 }
 
 // whole skips a simulated outage in a short run. Under the race detector each takes half a minute, and all run the same code: make test
-// races one of them, TestAWindowsGuestAsInTheDocument, and runs the others without.
+// races the quick one of TestAnEndpointLikeESXiConfirms, and runs the others without.
 func whole(t *testing.T) {
 	t.Helper()
 	if testing.Short() {

@@ -191,15 +191,3 @@ func (d *Driver) bound(ctx context.Context, limit time.Duration) (context.Contex
 	stop := context.AfterFunc(d.closed, cancel)
 	return ctx, func() { stop(); cancel() }
 }
-
-// wait waits for t and tells whether ctx is still good.
-func wait(ctx context.Context, t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/guest/watch"
 )
 
@@ -51,7 +52,7 @@ func (o *observer) keepHeld(ctx context.Context) {
 			if ctx.Err() == nil {
 				o.d.env.Logf("%s: the session to hold cannot be opened yet: %v", o.d.env.ID, err)
 			}
-			wait(ctx, watch.PingEvery)
+			drivers.Wait(ctx, watch.PingEvery)
 			continue
 		}
 		boot = next

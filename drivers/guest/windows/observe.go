@@ -195,7 +195,7 @@ func (o *observer) readAll(ctx context.Context, b *watch.Boot, known map[string]
 		if err != nil {
 			o.State("logs", "unread", why(err), watch.Between(begun, o.Clock.Now()), nil)
 			if i == 0 { // the same reading again, when WinRM is there
-				if !pause(ctx, againAfter) {
+				if !drivers.Wait(ctx, againAfter) {
 					return false
 				}
 				if len(o.boots) > 0 {
@@ -237,16 +237,4 @@ func (o *observer) tell(e found, b watch.Boot) {
 		attrs["name"] = e.name
 	}
 	o.Event(e.topic, e.value, e.text, s, attrs)
-}
-
-// pause waits for t and tells whether ctx is still good.
-func pause(ctx context.Context, t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

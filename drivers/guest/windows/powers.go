@@ -72,7 +72,7 @@ func (d *Driver) Halt(ctx context.Context) error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) { // a service waits for its client to speak; this one hung up
 			return nil
 		}
-		if !pause(ctx, haltLook) {
+		if !drivers.Wait(ctx, haltLook) {
 			return fmt.Errorf("%s: waiting for it to halt: %w", d.env.ID, ctx.Err())
 		}
 	}

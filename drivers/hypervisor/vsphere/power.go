@@ -127,7 +127,7 @@ func (d *Driver) do(ctx context.Context, start starter) error {
 			}
 			trouble = " and the API " + cause(err) // the task may well go on: only its end, or the caller's, ends the wait
 		}
-		if !wait(ctx, everyTask) {
+		if !drivers.Wait(ctx, everyTask) {
 			return fmt.Errorf("task %s%s: %w (%v)", task.Value, trouble, drivers.ErrStillRunning, context.Cause(ctx))
 		}
 	}

@@ -168,18 +168,6 @@ func (d *Driver) VMLane(vm string) drivers.Lane {
 // Close ends the session and the connections.
 func (d *Driver) Close() error { d.api.close(); return nil }
 
-// wait waits for t and tells whether ctx is still good.
-func wait(ctx context.Context, t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // within bounds f, and tells a host that was silent from a caller who gave up.
 func within(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
 	in, cancel := context.WithTimeout(ctx, limit)

@@ -184,6 +184,18 @@ func zero(n json.Number) json.Number {
 	return n
 }
 
+// poolOf is what a pool's own status says of it; good is the API's word for a pool that is well.
+func poolOf(name, status, good string) (pool, error) {
+	if status == "" {
+		return pool{}, fmt.Errorf("%w: no status in it", errForm)
+	}
+	p := pool{name: name, state: strings.ToValidUTF8(status[:min(len(status), 40)], "?")}
+	if status != good {
+		p.add("it is %s", p.state)
+	}
+	return p, nil
+}
+
 // readPool reads pool.query (tag TS-25.10.0, api/v25_10_0/pool.py, PoolEntry). Before 11.2 healthy is not in it (tag FN-11.1-U7,
 // plugins/pool.py).
 func readPool(b []byte, name string) (pool, error) {
@@ -205,12 +217,9 @@ func readPool(b []byte, name string) (pool, error) {
 		if e.Name != name {
 			continue
 		}
-		if e.Status == "" {
-			return pool{}, fmt.Errorf("%w: no status in it", errForm)
-		}
-		p := pool{name: name, state: strings.ToValidUTF8(e.Status[:min(len(e.Status), 40)], "?")}
-		if e.Status != "ONLINE" {
-			p.add("it is %s", p.state)
+		p, err := poolOf(name, e.Status, "ONLINE")
+		if err != nil {
+			return pool{}, err
 		}
 		for _, group := range slices.Sorted(maps.Keys(e.Topology)) {
 			for _, v := range e.Topology[group] {
@@ -278,12 +287,9 @@ func readPoolV1(volumes, status []byte, name string) (pool, error) {
 		if e.Name != name {
 			continue
 		}
-		if e.Status == "" {
-			return pool{}, fmt.Errorf("%w: no status in it", errForm)
-		}
-		p := pool{name: name, state: strings.ToValidUTF8(e.Status[:min(len(e.Status), 40)], "?")}
-		if e.Status != "HEALTHY" {
-			p.add("it is %s", p.state)
+		p, err := poolOf(name, e.Status, "HEALTHY")
+		if err != nil {
+			return pool{}, err
 		}
 		tree, err := decode[[]vdevV1](status)
 		if err != nil {

@@ -48,7 +48,7 @@ func (d *Driver) RebootTarget(ctx context.Context, j drivers.Journal) error {
 		if bound.Err() == nil && w == gone && (!answers(err) || err == nil && now.after(old)) {
 			return nil
 		}
-		if wait(bound, d.t.poll) {
+		if drivers.Wait(bound, d.t.poll) {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -133,7 +133,7 @@ func (d *Driver) undoReboot(ctx context.Context, u drivers.Undo) (drivers.UndoRe
 			}
 			continue
 		}
-		if wait(bound, d.t.poll) {
+		if drivers.Wait(bound, d.t.poll) {
 			continue
 		}
 		say := "the portal does not serve"

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/allpathsdown/allpathsdown/drivers"
 )
 
 func (r *rpc) version(ctx context.Context) (string, error) {
@@ -75,7 +77,7 @@ func (r *rpc) await(ctx context.Context, id int) error {
 		case state == "FAILED" || state == "ABORTED":
 			return &jobError{state, r.web.login.quote(text)}
 		}
-		if !wait(ctx, r.t.poll) {
+		if !drivers.Wait(ctx, r.t.poll) {
 			return context.Cause(ctx)
 		}
 	}

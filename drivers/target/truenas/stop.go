@@ -111,7 +111,7 @@ func (d *Driver) stopProof(ctx, bound context.Context, s *system, askErr error) 
 		if bound.Err() == nil && err == nil && l.away() && svc.state != running {
 			return nil
 		}
-		if wait(bound, d.t.poll) {
+		if drivers.Wait(bound, d.t.poll) {
 			continue
 		}
 		if ctx.Err() != nil {
@@ -168,7 +168,7 @@ func (d *Driver) undoStop(ctx context.Context, u drivers.Undo) (drivers.UndoResu
 		if age(u.Args[argAt]) > d.t.inFlight {
 			return drivers.NothingLeft, nil
 		}
-		if !wait(ctx, d.t.poll) {
+		if !drivers.Wait(ctx, d.t.poll) {
 			return "", fmt.Errorf("watching whether the service goes on serving: %w", context.Cause(ctx))
 		}
 	}
@@ -203,7 +203,7 @@ func (d *Driver) start(ctx context.Context, s *system) error {
 		} else {
 			good = 0
 		}
-		if wait(bound, d.t.poll) {
+		if drivers.Wait(bound, d.t.poll) {
 			continue
 		}
 		if ctx.Err() != nil {

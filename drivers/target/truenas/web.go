@@ -155,15 +155,3 @@ func within[T any](ctx context.Context, limit time.Duration, f func(context.Cont
 	}
 	return none, err
 }
-
-// wait waits for t and tells whether ctx is still good.
-func wait(ctx context.Context, t time.Duration) bool {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
-}

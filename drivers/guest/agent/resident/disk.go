@@ -5,6 +5,7 @@ package resident
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -238,3 +239,37 @@ func removeOld(dir, keep string) {
 		}
 	}
 }
+
+// uncached reads a file past the caches, a chunk at a time.
+type uncached struct {
+	read  func(b []byte, off int64) (int, error) // none at the end of the file
+	close func() error                           // the file, and buf
+	buf   []byte
+	left  []byte
+	off   int64
+	end   bool
+}
+
+func (u *uncached) Read(p []byte) (int, error) {
+	if len(u.left) == 0 {
+		if u.end {
+			return 0, io.EOF
+		}
+		n, err := u.read(u.buf, u.off)
+		if err != nil {
+			return 0, err
+		}
+		// Less than a whole chunk is the end of the file; the next uncached read would not be aligned.
+		u.end = n < len(u.buf)
+		u.off += int64(n)
+		u.left = u.buf[:n]
+		if n == 0 {
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, u.left)
+	u.left = u.left[n:]
+	return n, nil
+}
+
+func (u *uncached) Close() error { return u.close() }

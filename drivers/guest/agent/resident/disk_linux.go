@@ -150,15 +150,7 @@ func (f *logFile) close() {
 	}
 }
 
-// uncached reads a file past the caches.
-type uncached struct {
-	fd   int
-	buf  []byte
-	left []byte
-	off  int64
-	end  bool
-}
-
+// openUncached opens a file for reading past the caches.
 func openUncached(path string) (io.ReadCloser, error) {
 	buf, err := aligned(chunkSize)
 	if err != nil {
@@ -169,34 +161,18 @@ func openUncached(path string) (io.ReadCloser, error) {
 		_ = unix.Munmap(buf)
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
-	return &uncached{fd: fd, buf: buf}, nil
-}
-
-func (u *uncached) Read(p []byte) (int, error) {
-	if len(u.left) == 0 {
-		if u.end {
-			return 0, io.EOF
-		}
-		n, err := retry(func() (int, error) { return unix.Pread(u.fd, u.buf, u.off) })
-		if err != nil {
-			return 0, fmt.Errorf("reading: %w", err)
-		}
-		// Less than a whole chunk is the end of the file; the next uncached read would not be aligned.
-		u.end = n < len(u.buf)
-		u.off += int64(n)
-		u.left = u.buf[:n]
-		if n == 0 {
-			return 0, io.EOF
-		}
-	}
-	n := copy(p, u.left)
-	u.left = u.left[n:]
-	return n, nil
-}
-
-func (u *uncached) Close() error {
-	_ = unix.Munmap(u.buf)
-	return unix.Close(u.fd)
+	return &uncached{buf: buf,
+		read: func(b []byte, off int64) (int, error) {
+			n, err := retry(func() (int, error) { return unix.Pread(fd, b, off) })
+			if err != nil {
+				return 0, fmt.Errorf("reading: %w", err)
+			}
+			return n, nil
+		},
+		close: func() error {
+			_ = unix.Munmap(buf)
+			return unix.Close(fd)
+		}}, nil
 }
 
 // stirJournal has the file system write to its own log all the time, as the daemons of an ordinary system do. Without it an

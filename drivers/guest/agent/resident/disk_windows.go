@@ -338,15 +338,7 @@ func (f *logFile) close() {
 	}
 }
 
-// uncached reads a file past the cache.
-type uncached struct {
-	h    windows.Handle
-	buf  []byte
-	left []byte
-	off  int64
-	end  bool
-}
-
+// openUncached opens a file for reading past the caches.
 func openUncached(path string) (io.ReadCloser, error) {
 	buf, err := aligned(chunkSize)
 	if err != nil {
@@ -357,33 +349,17 @@ func openUncached(path string) (io.ReadCloser, error) {
 		release(buf)
 		return nil, err
 	}
-	return &uncached{h: h, buf: buf}, nil
-}
-
-func (u *uncached) Read(p []byte) (int, error) {
-	if len(u.left) == 0 {
-		if u.end {
-			return 0, io.EOF
-		}
-		var n uint32
-		err := windows.ReadFile(u.h, u.buf, &n, place(u.off))
-		if err != nil && !errors.Is(err, windows.ERROR_HANDLE_EOF) {
-			return 0, failed("reading", err)
-		}
-		// Less than a whole chunk is the end of the file; the next uncached read would not be aligned.
-		u.end = int(n) < len(u.buf)
-		u.off += int64(n)
-		u.left = u.buf[:n]
-		if n == 0 {
-			return 0, io.EOF
-		}
-	}
-	n := copy(p, u.left)
-	u.left = u.left[n:]
-	return n, nil
-}
-
-func (u *uncached) Close() error {
-	release(u.buf)
-	return failed("closing", windows.CloseHandle(u.h))
+	return &uncached{buf: buf,
+		read: func(b []byte, off int64) (int, error) {
+			var n uint32
+			err := windows.ReadFile(h, b, &n, place(off))
+			if err != nil && !errors.Is(err, windows.ERROR_HANDLE_EOF) {
+				return 0, failed("reading", err)
+			}
+			return int(n), nil
+		},
+		close: func() error {
+			release(buf)
+			return failed("closing", windows.CloseHandle(h))
+		}}, nil
 }

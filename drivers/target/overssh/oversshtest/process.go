@@ -6,31 +6,16 @@ package oversshtest
 import (
 	"os"
 	"os/exec"
-	"runtime"
-	"sync"
 	"syscall"
 	"testing"
-)
 
-// starter runs functions on one thread that lives as long as this process: the kernel sends a child its death signal when the
-// thread that made it ends, and Go ends threads as it likes.
-var starter = sync.OnceValue(func() chan func() {
-	c := make(chan func())
-	go func() {
-		runtime.LockOSThread()
-		for f := range c {
-			f()
-		}
-	}()
-	return c
-})
+	"github.com/allpathsdown/allpathsdown/drivers/localproc"
+)
 
 // Start starts a process in a group of its own that dies with this process.
 func Start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	done := make(chan error)
-	starter() <- func() { done <- cmd.Start() }
-	return <-done
+	return localproc.Lasting(cmd.Start)
 }
 
 // Dir makes a folder with a short name (a socket's may have 107 bytes) that goes with the test: a shell that waits for the end of

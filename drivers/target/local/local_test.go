@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -103,11 +104,15 @@ func both(t *testing.T, test func(t *testing.T, c Config)) {
 	t.Run(ISTGT, func(t *testing.T) { test(t, runningISTGT(t)) })
 }
 
-// look says how the daemon is, without the driver: its port, its target and its LUNs.
+// look says how the daemon is, without the driver: its port, its target and its LUNs. istgt has room for two connections that it
+// has not accepted yet: after a hang the next one waits until its SYN is sent again, 1 s and then 2 s later.
 func (c Config) look() string {
-	conn, err := net.DialTimeout("tcp", c.Portal, time.Second)
-	if err != nil {
+	conn, err := net.DialTimeout("tcp", c.Portal, 10*time.Second)
+	if errors.Is(err, syscall.ECONNREFUSED) {
 		return "refuses"
+	}
+	if err != nil {
+		return err.Error()
 	}
 	conn.Close()
 	if c.Daemon == ISTGT {

@@ -58,6 +58,7 @@ func cmdProxy(ctx context.Context, args []string) (err error) {
 		}
 		fmt.Println(eventLine(e))
 	}
+	iscsiproxy.ShareCores()
 	mu.Lock() // until the addresses are told, nothing else is
 	p, err := iscsiproxy.Listen(c)
 	if err != nil {

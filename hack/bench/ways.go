@@ -57,6 +57,7 @@ func child(name, target string) error {
 	var addr string
 	switch name {
 	case ours, again, armed:
+		iscsiproxy.ShareCores()
 		p, err := iscsiproxy.Listen(iscsiproxy.Config{Listen: "127.0.0.1:0", Target: target})
 		if err != nil {
 			return err

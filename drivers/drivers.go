@@ -125,7 +125,7 @@ const (
 	Reset       FaultKind = "reset"         // the path resets connections and refuses new ones
 	Blackhole   FaultKind = "blackhole"     // the path swallows nothing and delivers nothing
 	LinkDown    FaultKind = "link-down"     // the cable is out
-	HostCrash   FaultKind = "host-crash"    // the host itself goes down (a purple screen), and comes back by itself
+	HostCrash   FaultKind = "host-crash"    // a host itself goes down (a purple screen), and comes back by itself
 
 	PowerCut    FaultKind = "target-power-cut" // the whole target loses its power: nothing is written back, no connection is ended
 	LoginReject FaultKind = "login-reject"     // sessions end, and logins are answered with a refusal: PDL-shaped
@@ -152,7 +152,7 @@ type (
 	PowerCutter interface {
 		CutPower(ctx context.Context, j Journal) error
 	}
-	// HostCrasher takes the host down by a kernel panic. It comes back by itself; what j is given makes it do so.
+	// HostCrasher takes a host down by a kernel panic. It comes back by itself; what j is given makes it do so.
 	HostCrasher interface {
 		CrashHost(ctx context.Context, j Journal) error
 	}

@@ -78,6 +78,7 @@ const (
 	CanLoad         Power = "load"
 	CanHalt         Power = "halt"
 	CanCheckImage   Power = "check-image"
+	CanStallDisk    Power = "disk-stall"
 )
 
 // What a lab may have that is no driver's power.
@@ -85,19 +86,26 @@ const (
 	HasGuests   Power = "guests"       // guests to look at
 	HasLinux    Power = "linux"        // Linux guests
 	HasWindows  Power = "windows"      // Windows guests
+	HasCluster  Power = "cluster"      // a distributed store; who has it is its kind: ceph, nutanix, vsan
 	DirectCable Power = "direct-cable" // nothing between the host's storage NIC and the target's: the link goes when the target does
 )
 
 // breaks are the faults that a PathBreaker may know.
 var breaks = []FaultKind{Reset, Blackhole, LinkDown, LoginReject, LUNGone, NotReady, IOError, Slow, Hang}
 
+// diskFaults are the faults that a DiskFailer may know, and controllerStops those of a ControllerStopper.
+var (
+	diskFaults      = []FaultKind{DiskError, DiskGone, DiskCorrupt}
+	controllerStops = []FaultKind{DaemonCrash, DaemonHang, ControllerCrash, ControllerHang, ControllerRestart}
+)
+
 // AllPowers lists every power.
 var AllPowers = func() []Power {
 	ps := []Power{CanStopService, CanReboot, CanCutPower, CanCrashHost, CanRestartMgmt, CanTune}
-	for _, k := range breaks {
+	for _, k := range slices.Concat(breaks, diskFaults, controllerStops) {
 		ps = append(ps, Power(k))
 	}
-	return append(ps, CanStall, CanSwitchVMs, CanScreenshot, CanVerifyWrites, CanDropCaches, CanLoad, CanHalt, CanCheckImage)
+	return append(ps, CanStallDisk, CanStall, CanSwitchVMs, CanScreenshot, CanVerifyWrites, CanDropCaches, CanLoad, CanHalt, CanCheckImage)
 }()
 
 // PowerFor returns the power that injects a fault; the no-op fault needs none.
@@ -113,12 +121,21 @@ func PowerFor(k FaultKind) Power {
 
 // Has tells whether d (a driver, or a typed nil of one) has the power.
 func Has(d Driver, p Power) bool {
-	if k := FaultKind(p); slices.Contains(breaks, k) {
+	switch k := FaultKind(p); {
+	case slices.Contains(breaks, k):
 		b, ok := d.(PathBreaker)
 		return ok && slices.Contains(b.BreakKinds(), k)
+	case slices.Contains(diskFaults, k):
+		f, ok := d.(DiskFailer)
+		return ok && slices.Contains(f.DiskFaults(), k)
+	case slices.Contains(controllerStops, k):
+		c, ok := d.(ControllerStopper)
+		return ok && slices.Contains(c.ControllerStops(), k)
 	}
 	ok := false
 	switch p {
+	case CanStallDisk:
+		_, ok = d.(DiskStaller)
 	case CanStopService:
 		_, ok = d.(ServiceStopper)
 	case CanReboot:

@@ -39,6 +39,8 @@ type Options struct {
 	// Setting is one that a Tuner may change on the test's system, and another value for it.
 	Setting struct{ Key, Value string }
 
+	CrashHost bool // the host may be crashed
+
 	Grace  time.Duration // how much later than its context a call may end; 0: 2 s
 	Settle time.Duration // how long State and Observe may take to show a change; 0: 15 s
 }
@@ -149,6 +151,30 @@ func journalling(d drivers.Driver, o Options) []power {
 			}})
 		}
 	}
+	if _, ok := d.(drivers.HostCrasher); ok && o.CrashHost {
+		ps = append(ps, power{"CrashHost", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+			return d.(drivers.HostCrasher).CrashHost(ctx, j)
+		}})
+	}
+	if _, ok := d.(drivers.DiskStaller); ok {
+		ps = append(ps, power{"StallDisk", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+			return d.(drivers.DiskStaller).StallDisk(ctx, j)
+		}})
+	}
+	if f, ok := d.(drivers.DiskFailer); ok {
+		for _, kind := range f.DiskFaults() {
+			ps = append(ps, power{"FailDisk " + string(kind), func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+				return d.(drivers.DiskFailer).FailDisk(ctx, kind, j)
+			}})
+		}
+	}
+	if c, ok := d.(drivers.ControllerStopper); ok {
+		for _, kind := range c.ControllerStops() {
+			ps = append(ps, power{"StopController " + string(kind), func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+				return d.(drivers.ControllerStopper).StopController(ctx, kind, j)
+			}})
+		}
+	}
 	if _, ok := d.(drivers.IOStaller); ok {
 		for _, s := range []drivers.StallRule{{LUN: o.LUN, Op: "read", Count: 1}, {Op: "any", AnswerAbort: true}} {
 			ps = append(ps, power{"StallIO " + s.Op, func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
@@ -191,6 +217,8 @@ func others(d drivers.Driver, o Options) []power {
 		}
 		return ctx.Err()
 	})
+	_, ok = d.(drivers.Resilient)
+	add("Resilient", ok, func(ctx context.Context, d drivers.Driver) error { return d.(drivers.Resilient).Resilient(ctx) })
 	_, ok = d.(drivers.CacheDropper)
 	add("DropCaches", ok, func(ctx context.Context, d drivers.Driver) error { return d.(drivers.CacheDropper).DropCaches(ctx) })
 	_, ok = d.(drivers.WriteVerifier)

@@ -41,7 +41,8 @@ type Claim struct {
 
 // Platform says which labs a claim speaks of. The zero Platform is all.
 type Platform struct {
-	Hosts []string // kinds of host
+	Hosts    []string // kinds of host
+	Clusters []string // kinds of cluster
 }
 
 // Includes tells whether a host of that kind is meant.
@@ -112,13 +113,17 @@ func All() []*Claim {
 }
 
 // RestsOn tells whose word the claim rests on, so that a lab's provenances can be told before the run. Unless the claim says
-// so itself, its id's first word does: guest, integrity and storage are about guests, all else about hosts.
+// so itself, its id's first word does: guest, integrity and storage are about guests, cluster and the clusters' own names about the
+// cluster, all else about hosts.
 func (c *Claim) RestsOn() []drivers.Role {
 	if len(c.On) > 0 {
 		return c.On
 	}
-	if who, _, _ := strings.Cut(c.ID, "."); who == "guest" || who == "integrity" || who == "storage" {
+	switch who, _, _ := strings.Cut(c.ID, "."); who {
+	case "guest", "integrity", "storage":
 		return []drivers.Role{drivers.Guest}
+	case "cluster", "vsan", "nutanix":
+		return []drivers.Role{drivers.Cluster}
 	}
 	return []drivers.Role{drivers.Hypervisor}
 }
@@ -147,6 +152,15 @@ func (c *Claim) Plan(profile, skip string) record.Plan {
 func (c *Claim) Skip(powers map[drivers.Power][]string, host string) string {
 	if !c.Where.Includes(host) {
 		return fmt.Sprintf("it speaks of %s, and this lab's host is %s", strings.Join(c.Where.Hosts, ", "), host)
+	}
+	if kinds := c.Where.Clusters; len(kinds) > 0 {
+		has := powers[drivers.HasCluster]
+		if len(has) == 0 {
+			return fmt.Sprintf("it speaks of %s, and this lab has no cluster", strings.Join(kinds, ", "))
+		}
+		if !slices.Contains(kinds, has[0]) {
+			return fmt.Sprintf("it speaks of %s, and this lab's cluster is %s", strings.Join(kinds, ", "), has[0])
+		}
 	}
 	var lacks []string
 	needs := append(c.In.Powers(), c.Needs...)

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
@@ -48,6 +49,9 @@ type Link struct {
 type LUN struct {
 	LUN  int    `yaml:"lun" json:"lun"` // from 1: tgtd keeps 0 for its controller, and so we do with istgt
 	File string `yaml:"file" json:"file"`
+	// Store is tgtd's backing store where it is not a file (rbd: Debian's tgt-rbd), and Options what that one needs.
+	Store   string `yaml:"store" json:"store,omitempty"`
+	Options string `yaml:"options" json:"options,omitempty"`
 }
 
 // The daemons.
@@ -190,6 +194,33 @@ func (c Config) serves(ctx context.Context) error {
 // Kill ends the daemon at once, if it runs.
 func Kill(ctx context.Context, c Config) (found bool, err error) {
 	return localproc.KillFile(ctx, c.pidFile())
+}
+
+// PIDFile is where the daemon's process id is kept.
+func PIDFile(c Config) string { return c.pidFile() }
+
+// Signal sends a signal to the daemon: SIGSTOP freezes it.
+func Signal(c Config, sig syscall.Signal) error {
+	id, err := localproc.Load(c.pidFile())
+	if err != nil {
+		return err
+	}
+	if !id.Alive() {
+		return errors.New("the target does not run")
+	}
+	return syscall.Kill(id.PID, sig)
+}
+
+// Shutdown ends a tgtd in order: it takes no more commands, closes its sessions, and ends by itself.
+func Shutdown(ctx context.Context, c Config) error {
+	for _, args := range [][]string{{"--op", "update", "--mode", "sys", "--name", "State", "-v", "offline"},
+		{"--op", "delete", "--mode", "target", "--tid", "1", "--force"}, {"--op", "delete", "--mode", "sys"}} {
+		if _, err := c.adm(ctx, args...); err != nil {
+			return fmt.Errorf("shutting the target down: %w", err)
+		}
+	}
+	_, err := Kill(ctx, c) // what is left of it is a file
+	return err
 }
 
 // stop ends the daemon as its service is stopped.

@@ -48,7 +48,7 @@ func config(t *testing.T) Config {
 		if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c.LUNs = append(c.LUNs, LUN{n, file})
+		c.LUNs = append(c.LUNs, LUN{LUN: n, File: file})
 	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -338,7 +338,7 @@ func TestCheckImage(t *testing.T) {
 	mkfs, _ := localproc.LookPath("mkfs.xfs")
 	out, err := exec.Command(mkfs, "-q", file).CombinedOutput()
 	g.Expect(err).NotTo(HaveOccurred(), string(out))
-	d, clock := open(Config{LUNs: []LUN{{3, file}}})
+	d, clock := open(Config{LUNs: []LUN{{LUN: 3, File: file}}})
 	o, err := d.CheckImage(t.Context(), 3)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(o.Value).To(Equal("clean"))

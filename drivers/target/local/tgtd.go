@@ -74,7 +74,11 @@ func (tgtd) configure(ctx context.Context, c Config) error {
 		if has["LUN: "+strconv.Itoa(l.LUN)] {
 			continue
 		}
-		if _, err := c.adm(ctx, "--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", strconv.Itoa(l.LUN), "-b", l.File); err != nil {
+		args := []string{"--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", strconv.Itoa(l.LUN), "-b", l.File}
+		if l.Store != "" {
+			args = append(args, "--bstype", l.Store, "--bsopts", l.Options)
+		}
+		if _, err := c.adm(ctx, args...); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@
 package all
 
 import (
+	_ "github.com/allpathsdown/allpathsdown/drivers/cluster/ceph"       // cluster/ceph
 	_ "github.com/allpathsdown/allpathsdown/drivers/guest/linux"        // guest/linux
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu"    // hypervisor/qemu
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere" // hypervisor/vsphere
@@ -19,6 +20,7 @@ import (
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/truenas"     // target/truenas
 	_ "github.com/allpathsdown/allpathsdown/drivers/target/xigmanas"    // target/xigmanas
 	_ "github.com/allpathsdown/allpathsdown/suites/apd"                 // E1 to E14
+	_ "github.com/allpathsdown/allpathsdown/suites/cluster"             // what holds for any distributed store
 	_ "github.com/allpathsdown/allpathsdown/suites/guests"              // C1 to C8, G2, G3
 	_ "github.com/allpathsdown/allpathsdown/suites/integrity"           // G1
 	_ "github.com/allpathsdown/allpathsdown/suites/pdl"                 // device loss

@@ -15,6 +15,9 @@ func init() {
 		if in.Name == scenario.Soak.Name {
 			labels = []string{"integrity", "soak"} // it takes its time, so it has to be asked for
 		}
+		if in.Fault.OfCluster() {
+			labels = []string{"stuck-io", "cluster", "integrity"}
+		}
 		claim.Register(claim.Claim{
 			ID: "integrity.acknowledged-writes." + in.Name, Title: "Every acknowledged write is there afterwards (" + in.Name + ")", Labels: labels,
 			Source: record.Source{Doc: "S1", Code: "G1", JA: "一度もVM・vmfsの破損はなく", EN: "Not once was a VM or VMFS damaged.",

@@ -3,14 +3,15 @@
 GO      ?= go
 PROFILE ?=
 LABELS  ?= !soak
-LAB     ?= hack/labs/esxi.yaml,hack/labs/qemu-pvscsi.yaml,hack/labs/qemu-virtio.yaml
+# Stuck I/O has a cluster of its own: LABELS=stuck-io runs there, where nobody says otherwise.
+LAB     ?= $(if $(filter stuck-io,$(LABELS)),hack/labs/ceph-timer.yaml,hack/labs/esxi.yaml,hack/labs/qemu-pvscsi.yaml,hack/labs/qemu-virtio.yaml)
 OUT     ?= out
 AGENTS  := drivers/guest/agent/binary/bin
 
 # Static binaries: they can be carried into a lab without a toolchain.
 export CGO_ENABLED = 0
 
-.PHONY: run targets test build setup lint soak bench clean
+.PHONY: run clusters targets test build setup lint soak bench clean
 
 run: setup build
 	@bin/apd run $(foreach l,$(subst $(comma), ,$(LAB)),--lab $(l)) --labels '$(LABELS)' --profile '$(PROFILE)' --out $(OUT)
@@ -25,7 +26,7 @@ build:
 
 # Packages of the lab in a box; needs root or sudo only when some are missing.
 setup:
-	@hack/setup.sh
+	@hack/setup.sh $(if $(findstring ceph,$(LAB)),ceph)
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
@@ -42,6 +43,12 @@ test: lint
 soak: LAB = hack/labs/esxi.yaml
 soak: LABELS = soak
 soak: run
+
+# The same faults on Ceph as it comes, and on Ceph with an I/O timer.
+clusters: LAB = hack/labs/ceph.yaml,hack/labs/ceph-timer.yaml
+clusters: LABELS = stuck-io
+clusters: setup build
+	@bin/apd run --in-turn $(foreach l,$(subst $(comma), ,$(LAB)),--lab $(l)) --labels '$(LABELS)' --out $(OUT)
 
 # Three NAS side by side: what does not depend on the host, with a NAS that really reboots and loses its power.
 targets: LAB = hack/labs/esxi-istgt.yaml,hack/labs/esxi-nas-vm.yaml,hack/labs/esxi-tgt.yaml

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that the lab in a box needs, if any is missing; with the argument "test" also the programs that
-# this project's own tests use as peers; with "bench" only what the benchmark of the path needs. Everything else runs without root.
+# this project's own tests use as peers, with "ceph" those of the cluster in a box; with "bench" only what the benchmark of the path needs. Everything else runs without root.
 set -eu
 missing=""
 need() { # need PACKAGE FILE...
@@ -25,7 +25,20 @@ else
 	need qemu-block-extra /usr/lib/x86_64-linux-gnu/qemu/block-iscsi.so /usr/lib/qemu/block-iscsi.so
 	need xfsprogs /usr/sbin/mkfs.xfs /sbin/mkfs.xfs
 	need mmdebstrap /usr/bin/mmdebstrap
-need e2fsprogs /usr/sbin/mke2fs /sbin/mke2fs
+	need e2fsprogs /usr/sbin/mke2fs /sbin/mke2fs
+fi
+if [ "${1:-}" = ceph ]; then
+	what="The cluster in a box"
+	need ceph-mon /usr/bin/ceph-mon
+	need ceph-mgr /usr/bin/ceph-mgr
+	need ceph-osd /usr/bin/ceph-osd
+	need ceph-common /usr/bin/ceph
+	need tgt-rbd /usr/lib/tgt/backing-store/bs_rbd.so
+fi
+if [ "${1:-}" = ceph ] || [ "${1:-}" = test ]; then
+	need nbdkit /usr/bin/nbdkit
+	need libnbd-bin /usr/bin/nbdfuse
+	need fuse3 /usr/bin/fusermount3
 fi
 if [ "${1:-}" = test ]; then
 	need libiscsi-bin /usr/bin/iscsi-test-cu

@@ -89,7 +89,7 @@ func TestNothingIsSaidOfAFaultThatWasNotProven(t *testing.T) {
 	for _, c := range unproven {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
-			for _, p := range []*tape{load(t), loadWindows(t)} {
+			for _, p := range []*tape{load(t), loadWindows(t), loadCluster(t)} {
 				c.spoil(p)
 				for id, v := range p.judge() {
 					g.Expect(v.Outcome).To(Equal(record.Inconclusive), "%s: %s", id, v.Why)

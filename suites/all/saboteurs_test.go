@@ -466,7 +466,7 @@ func init() {
 
 // other is a guest that is not a: b, or on the tape with a Windows guest that one.
 func other(p *tape) string {
-	if p.has[0].Windows {
+	if len(p.has) > 0 && p.has[0].Windows {
 		return win
 	}
 	return "guest/b"
@@ -488,7 +488,7 @@ func TestTheBaselinesConfirmEveryClaim(t *testing.T) {
 	for _, c := range claim.All() {
 		left[c.ID] = true
 	}
-	for _, p := range []*tape{load(t), loadWindows(t)} {
+	for _, p := range []*tape{load(t), loadWindows(t), loadCluster(t)} {
 		r := p.read()
 		g.Expect(r.Torn).To(BeFalse())
 		g.Expect(r.Unknown).To(BeZero())
@@ -535,6 +535,7 @@ func TestEveryClaimHasASaboteur(t *testing.T) {
 func TestSaboteursTurnExactlyTheirClaimRed(t *testing.T) {
 	before := load(t).judge()
 	maps.Copy(before, loadWindows(t).judge())
+	maps.Copy(before, loadCluster(t).judge())
 	for _, s := range saboteurs {
 		t.Run(s.claim+"/"+s.name, func(t *testing.T) {
 			t.Parallel()

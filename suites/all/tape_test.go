@@ -29,9 +29,11 @@ type tape struct {
 	has   []scenario.Spec // whose claims it confirms
 }
 
-// The baselines: the lines of two records in which every claim of their scenarios is confirmed. One is real, of a lab in a box; the
-// other, with a Windows guest, of the lab without machines (rig_test.go makes it anew with APD_RIG_KEEP).
+// The baselines: the lines of records in which every claim of their scenarios is confirmed. Two are real, of a lab in a box with a
+// NAS and of one with Ceph (hack/labs/ceph-timer.yaml); the other, with a Windows guest, is of the lab without machines
+// (rig_test.go makes it anew with APD_RIG_KEEP).
 var (
+	clusterBaseline = sync.OnceValues(func() ([]line, error) { return recorded("ceph") })
 	baseline        = sync.OnceValues(func() ([]line, error) { return recorded("esxi") })
 	windowsBaseline = sync.OnceValues(func() ([]line, error) { return recorded("windows") })
 )
@@ -52,15 +54,25 @@ func recorded(name string) ([]line, error) {
 	return lines, nil
 }
 
-// loadFor returns the tape that has a scenario, loadWindows that of the Windows guest.
+// loadFor returns the tape that has a scenario, loadWindows that of the Windows guest, loadCluster that of the cluster.
 func loadFor(t testing.TB, in string) *tape {
 	t.Helper()
 	for _, s := range scenario.Catalogue() {
 		if s.Name == in && s.Windows {
 			return loadWindows(t)
 		}
+		if s.Name == in && s.Fault.OfCluster() {
+			return loadCluster(t)
+		}
 	}
 	return load(t)
+}
+
+func loadCluster(t testing.TB) *tape {
+	t.Helper()
+	p := onTape(t, clusterBaseline)
+	p.has = slices.DeleteFunc(scenarios(), func(s scenario.Spec) bool { return !s.Fault.OfCluster() })
+	return p
 }
 
 func loadWindows(t testing.TB) *tape {
@@ -87,7 +99,7 @@ func onTape(t testing.TB, from func() ([]line, error)) *tape {
 func load(t testing.TB) *tape {
 	t.Helper()
 	p := onTape(t, baseline)
-	p.has = slices.DeleteFunc(scenarios(), func(s scenario.Spec) bool { return s.Windows })
+	p.has = slices.DeleteFunc(scenarios(), func(s scenario.Spec) bool { return s.Windows || s.Fault.OfCluster() })
 	p.again(repeated, soak)
 	p.again(reboot, powerCut)
 	for _, l := range p.kind("fault") {

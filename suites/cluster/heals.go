@@ -23,7 +23,12 @@ func init() {
 			Source: record.Source{Doc: "S2", Code: "N22", EN: "Healing takes little or no work of an administrator.",
 				Note: "from the fault until its undo nothing but the cluster itself changed anything"},
 			In: in, Judge: func(run record.Run) record.Verdict {
-				return whole(run, func(c drivers.Lane) record.Verdict { return claim.Join(heals(run, c), noCall(run, c)) })
+				return whole(run, func(c drivers.Lane) record.Verdict {
+					if v := heals(run, c); v.Outcome != record.Confirmed {
+						return claim.Unsure("it did not heal: " + v.Why)
+					}
+					return noCall(run, c)
+				})
 			},
 		})
 	}

@@ -41,7 +41,10 @@ func NewDisk(name, dir, sockets string) Disk {
 
 // Attach makes the disk appear, as far as it has not.
 func (d Disk) Attach(ctx context.Context) error {
-	if state(d.Server.PIDFile) == "down" {
+	if state(d.Server.PIDFile) == "down" { // who was connected to it has lost the disk, also when he does not know yet
+		if err := d.detach(ctx); err != nil {
+			return err
+		}
 		os.Remove(d.Socket)
 		os.Remove(d.Control)
 	}
@@ -71,7 +74,10 @@ func (d Disk) Attach(ctx context.Context) error {
 	return nil
 }
 
-// mounted tells whether the OSD's file is the disk.
+// there tells whether the disk is as Attach makes it, whatever it answers.
+func (d Disk) there() bool { return state(d.Server.PIDFile) != "down" && d.mounted() }
+
+// mounted tells whether the OSD's file is a disk.
 func (d Disk) mounted() bool {
 	if state(d.Mount.PIDFile) != "up" {
 		return false

@@ -230,7 +230,7 @@ func (d *Driver) restore(ctx context.Context, o OSD, changed *bool) error {
 	case "gone":
 		*changed = true
 	}
-	if !o.Disk.mounted() { // then the OSD has lost its disk, whatever it is doing
+	if !o.Disk.there() { // then the OSD has lost its disk, whatever it is doing
 		*changed = true
 		if err := o.Disk.detach(ctx); err != nil {
 			return err

@@ -2,6 +2,7 @@
 package all
 
 import (
+	_ "github.com/allpathsdown/allpathsdown/drivers/cluster/vsan"       // cluster/vsan
 	_ "github.com/allpathsdown/allpathsdown/drivers/guest/linux"        // guest/linux
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu"    // hypervisor/qemu
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere" // hypervisor/vsphere

@@ -17,6 +17,7 @@ const (
 	topicCompliance = "compliance"
 	topicPower      = "power"
 	topicLost       = "events-lost"
+	topicWatch      = "watch"
 )
 
 type topic struct{ lane, name string }
@@ -86,10 +87,16 @@ func (r *report) watch(ctx context.Context, what string, period time.Duration, a
 		if ctx.Err() != nil {
 			return
 		}
+		l := look{r, since, clock.Now()}
+		attrs := map[string]string{"what": what}
 		if err == nil {
+			if trouble != "" {
+				l.event(whole, topicWatch, "answers", "", attrs)
+			}
 			since, trouble = start, ""
 		} else if why := r.d.conn.Cause(err); why != trouble {
 			trouble = why
+			l.event(whole, topicWatch, "not-answering", why, attrs)
 			r.d.env.Logf("%s: asking for %s: %s", r.d.env.ID, what, why)
 		}
 		select {

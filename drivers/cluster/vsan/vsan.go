@@ -12,6 +12,7 @@
 //	         objects      state   how many objects there are of each health, in vSAN's words
 //	         compliance   state   compliant, nonCompliant: what the storage policies' manager says of the lab's machines; or its own word
 //	         task         event   Value is an event's type id; Attrs by, vm, host, key, ...
+//	         watch        event   not-answering, answers: Attrs what is not known meanwhile, Text why
 //	         events-lost  event   some events may be missing
 //	host     host         state   up, down: the vCenter hears it, or does not
 //	         member       state   yes, no: it is a part of the vSAN cluster by its own word

@@ -25,5 +25,6 @@ import (
 	_ "github.com/allpathsdown/allpathsdown/suites/pdl"                 // device loss
 	_ "github.com/allpathsdown/allpathsdown/suites/poweroff"            // P1 to P5
 	_ "github.com/allpathsdown/allpathsdown/suites/stuckio"             // stuck I/O on one host
+	_ "github.com/allpathsdown/allpathsdown/suites/vsan"                // V1 to V8, V10 to V12
 	_ "github.com/allpathsdown/allpathsdown/suites/windows"             // W1 to W12
 )

@@ -104,7 +104,6 @@ func (d *Driver) objects(ctx context.Context, p *place) (objects, error) {
 type disk struct {
 	host   ref
 	name   string
-	cache  bool
 	used   bool
 	health string // what vSAN says of it
 }
@@ -137,11 +136,8 @@ func (d *Driver) disks(ctx context.Context, p *place) (out []disk, answered map[
 					return fmt.Errorf("vSAN tells of a disk of %s without its name", of.Hostname)
 				}
 				x := disk{host: host, name: one.Name, used: one.InCmmds && one.InVsi, health: one.OperationalHealthDescription}
-				if s := one.ScsiDisk; s != nil {
-					x.cache = s.Ssd != nil && *s.Ssd
-					if s.CanonicalName != "" {
-						x.name = s.CanonicalName
-					}
+				if s := one.ScsiDisk; s != nil && s.CanonicalName != "" {
+					x.name = s.CanonicalName
 				}
 				out = append(out, x)
 			}

@@ -18,7 +18,7 @@ import (
 var (
 	byCluster = []string{"com.vmware.vc.ha.VmRestartedByHAEvent", "VmRestartedOnAlternateHostEvent", "com.vmware.vc.HA.DasHostFailedEvent",
 		"com.vmware.vc.HA.ClusterFailoverActionCompletedEvent", "DrsVmMigratedEvent"}
-	bySomebody = []string{"VmMigratedEvent", "VmPoweredOnEvent", "VmPoweredOffEvent", "VmResettingEvent", "HostConnectionLostEvent", "HostConnectedEvent"}
+	bySomebody = []string{"VmMigratedEvent", "VmPoweredOffEvent", "VmResettingEvent"}
 )
 
 // feed turns events into observations.

@@ -56,10 +56,15 @@ func (w *kernelWatch) look(ctx context.Context, now func() look) error {
 		w.log = w.d.conn.Log(p.target, "vmkernel")
 	}
 	lines, err := w.log.Read(ctx)
+	l := now()
+	lane := "host/" + w.d.cfg.Host
 	if vsphere.Unsupported(err) { // a vCenter that does not hand logs out
+		l.state(lane, topicLog, "withheld", w.d.conn.Cause(err))
 		return nil
 	}
-	l := now()
+	if err == nil {
+		l.state(lane, topicLog, "read", "")
+	}
 	for _, line := range lines {
 		if disk, what, ok := kernelLine(line); ok {
 			l.event("disk/"+disk, drivers.TopicStuckIO, what, strings.TrimSpace(w.d.conn.Scrub(line)), map[string]string{"log": "vmkernel"})

@@ -17,6 +17,7 @@ const (
 	topicCompliance = "compliance"
 	topicPower      = "power"
 	topicLost       = "events-lost"
+	topicLog        = "kernel-log"
 	topicWatch      = "watch"
 )
 

@@ -56,11 +56,9 @@ func (d *Driver) Settings(ctx context.Context) (map[string]string, error) {
 	if x := on.ExtendedConfig; x != nil && x.ObjectRepairTimer > 0 {
 		s["ObjectRepairTimer"] = fmt.Sprint(x.ObjectRepairTimer)
 	}
-	ds, _, err := d.disks(ctx, p)
-	if err != nil {
-		return nil, fmt.Errorf("asking vSAN for its disks: %w", err)
+	if err := d.groups(ctx, p, s); err != nil {
+		return nil, err
 	}
-	d.groups(s, p, ds)
 	if err := d.options(ctx, p, s); err != nil {
 		return nil, err
 	}
@@ -74,24 +72,43 @@ func onOff(b bool) string {
 	return "off"
 }
 
-// groups notes each host's disks, cache disks first, and what the disk under fault is.
-func (d *Driver) groups(s map[string]string, p *place, ds []disk) {
-	of := map[string][]string{}
-	for _, one := range ds {
-		kind := "capacity"
-		if one.cache {
-			kind = "cache"
-		}
-		host := p.hostName[one.host]
-		of[host] = append(of[host], kind+" "+one.name)
-		if one.host == p.target && one.name == d.cfg.Disk {
-			s["disk.kind"] = kind
-		}
+// groups notes each host's disk groups, the cache disk of each first, what the disk under fault is, and what is in its group. A
+// cache cannot be told by its being flash: in an all-flash group every disk is.
+func (d *Driver) groups(ctx context.Context, p *place, s map[string]string) error {
+	var refs []ref
+	of := map[ref]ref{}
+	for _, h := range p.hosts {
+		refs, of[p.vsan[h]] = append(refs, p.vsan[h]), h
 	}
-	for host, list := range of {
-		slices.Sort(list)
-		s["disks."+host] = strings.Join(list, ", ")
+	var all []mo.HostVsanSystem
+	err := d.conn.Call(ctx, slow, func(ctx context.Context, c *vim25.Client) error {
+		return property.DefaultCollector(c).Retrieve(ctx, refs, []string{"config"}, &all)
+	})
+	if err != nil {
+		return fmt.Errorf("reading the hosts' disk groups: %w", err)
 	}
+	for _, one := range all {
+		host := of[one.Self]
+		if one.Config.StorageInfo == nil {
+			return fmt.Errorf("the host %s does not say which disk groups it has", p.hostName[host])
+		}
+		var layout []string
+		for _, m := range one.Config.StorageInfo.DiskMapping {
+			names := []string{m.Ssd.CanonicalName}
+			for _, c := range m.NonSsd {
+				names = append(names, c.CanonicalName)
+			}
+			layout = append(layout, strings.Join(names, " "))
+			if i := slices.Index(names, d.cfg.Disk); i >= 0 && host == p.target {
+				s["group"], s["disk.kind"] = strings.Join(names, " "), "capacity"
+				if i == 0 {
+					s["disk.kind"] = "cache"
+				}
+			}
+		}
+		s["groups."+p.hostName[host]] = strings.Join(layout, " | ")
+	}
+	return nil
 }
 
 func (p *place) optionsOf() ref {

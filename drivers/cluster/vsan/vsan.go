@@ -17,6 +17,7 @@
 //	host     host         state   up, down: the vCenter hears it, or does not
 //	         member       state   yes, no: it is a part of the vSAN cluster by its own word
 //	         boot         state   when it booted
+//	         kernel-log   state   read, withheld: whether the vCenter hands out the log of its kernel; of the host under fault
 //	disk     disk         state   online, offline, absent
 //	         medium       state   serves, hangs, fails, gone; Text says who says so
 //	         stuck-io     event   the event's type id; or vmkernel.abort-unfinished, vmkernel.abort-finished: lines of the host's kernel

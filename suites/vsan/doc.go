@@ -89,8 +89,13 @@ func (s scene) down() (record.Moment, bool) {
 	return s.Between(s.fault.Begin.Lo, s.To).Ever(s.host, drivers.TopicHost, "down")
 }
 
+// offline is when the disk was taken out of use by a host that goes on: the disks of one that is away are only not seen.
 func (s scene) offline() (record.Moment, bool) {
-	return s.During(s.fault).Ever(s.disk, drivers.TopicDisk, "offline", "absent")
+	m, ok := s.During(s.fault).Ever(s.disk, drivers.TopicDisk, "offline", "absent")
+	if away, went := s.down(); went && away.Lo <= m.Hi {
+		return record.Moment{}, false
+	}
+	return m, ok
 }
 
 func (s scene) acted() (record.Moment, bool) {

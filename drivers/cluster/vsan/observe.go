@@ -30,8 +30,8 @@ func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) er
 	wg.Go(func() {
 		r.watch(ctx, "hosts and machines", everyLook, (&hostWatch{d: d, boots: map[ref]time.Time{}}).look)
 	})
-	wg.Go(func() { r.watch(ctx, "membership", everyLook, d.lookMembers) })
-	wg.Go(func() { r.watch(ctx, "objects", everyLook, d.lookObjects) })
+	wg.Go(func() { r.watch(ctx, "membership", everyDisk, d.lookMembers) })
+	wg.Go(func() { r.watch(ctx, "objects", everyCount, d.lookObjects) })
 	wg.Go(func() { r.watch(ctx, "compliance", everyDisk, d.lookCompliance) })
 	wg.Go(func() { r.watch(ctx, "disks", everyDisk, (&diskWatch{d: d, known: map[string]ref{}}).look) })
 	wg.Go(func() { r.watch(ctx, "events", everyEvent, (&feed{d: d}).look) })

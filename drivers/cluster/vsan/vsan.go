@@ -108,9 +108,10 @@ const (
 	quick      = 5 * time.Second  // a call that only reads
 	slow       = 20 * time.Second // one for which the vCenter asks every host
 	setBound   = 30 * time.Second // one that changes something
-	everyLook  = time.Second      // looks at hosts, machines, objects
-	everyDisk  = 5 * time.Second  // looks at disks, which cost every host something
-	everyEvent = 500 * time.Millisecond
+	everyLook  = time.Second      // looks at hosts and machines
+	everyCount = 2 * time.Second  // looks at objects
+	everyDisk  = 5 * time.Second  // looks at disks, members and compliance, which cost every host something
+	everyEvent = time.Second      // an event has its own time
 	everyLog   = 2 * time.Second
 )
 

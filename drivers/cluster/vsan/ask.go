@@ -139,6 +139,7 @@ func (d *Driver) disks(ctx context.Context, p *place) (out []disk, answered map[
 				if s := one.ScsiDisk; s != nil && s.CanonicalName != "" {
 					x.name = s.CanonicalName
 				}
+				x.name = p.diskName(host, x.name)
 				out = append(out, x)
 			}
 		}
@@ -148,6 +149,22 @@ func (d *Driver) disks(ctx context.Context, p *place) (out []disk, answered map[
 		return nil
 	})
 	return out, answered, err
+}
+
+// diskName is the name of a disk in the cluster. That of a local disk without an identity of its own is one of its path: each host has it.
+func (p *place) diskName(host ref, canonical string) string {
+	if strings.HasPrefix(canonical, "mpx.") {
+		return canonical + "@" + p.hostName[host]
+	}
+	return canonical
+}
+
+// diskUnderFault is the name of the one that the lab file names, or "".
+func (d *Driver) diskUnderFault(p *place) string {
+	if d.cfg.Disk == "" {
+		return ""
+	}
+	return p.diskName(p.target, d.cfg.Disk)
 }
 
 func (p *place) hostNamed(name string) (ref, bool) {

@@ -52,7 +52,7 @@ func (w *diskWatch) look(ctx context.Context, now func() look) error {
 			}
 			l.state("disk/"+name, drivers.TopicDisk, "absent", text)
 		}
-		if !answered[host] || d.cfg.Stall != nil && name == d.cfg.Disk && media[name] == "ok" {
+		if !answered[host] || d.cfg.Stall != nil && name == d.diskUnderFault(p) && media[name] == "ok" {
 			continue // the one that is made to hang looks well to its host: who makes it hang tells
 		}
 		value, text := medium(media[name])
@@ -81,9 +81,10 @@ func medium(operational string) (value, text string) {
 func (d *Driver) media(ctx context.Context, p *place, answered map[ref]bool) (map[string]string, error) {
 	out := map[string]string{}
 	var refs []ref
+	of := map[ref]ref{}
 	for _, h := range p.hosts {
 		if answered[h] {
-			refs = append(refs, p.storage[h])
+			refs, of[p.storage[h]] = append(refs, p.storage[h]), h
 		}
 	}
 	err := d.conn.Call(ctx, slow, func(ctx context.Context, c *vim25.Client) error {
@@ -104,7 +105,7 @@ func (d *Driver) media(ctx context.Context, p *place, answered map[ref]bool) (ma
 				if i := slices.IndexFunc(lun.OperationalState, func(s string) bool { return s != "ok" }); i >= 0 {
 					worst = lun.OperationalState[i]
 				}
-				out[lun.CanonicalName] = worst
+				out[p.diskName(of[s.Self], lun.CanonicalName)] = worst
 			}
 		}
 		return nil
@@ -113,9 +114,13 @@ func (d *Driver) media(ctx context.Context, p *place, answered map[ref]bool) (ma
 }
 
 func (d *Driver) lookUnder(ctx context.Context, now func() look) error {
+	p, err := d.find(ctx)
+	if err != nil {
+		return err
+	}
 	said, err := d.under(ctx)
 	if err == nil {
-		now().state("disk/"+d.cfg.Disk, drivers.TopicMedium, said, "who is under the disk says so: "+d.cfg.Stall.Way)
+		now().state("disk/"+d.diskUnderFault(p), drivers.TopicMedium, said, "who is under the disk says so: "+d.cfg.Stall.Way)
 	}
 	return err
 }

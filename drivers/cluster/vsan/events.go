@@ -47,19 +47,22 @@ func (f *feed) look(ctx context.Context, now func() look) error {
 	}
 	for _, e := range fresh {
 		if lo, hi, ok := d.conn.Place(e.GetEvent().CreatedTime); ok && hi >= f.began {
-			f.tell(look{l.r, lo, hi}, e)
+			f.tell(look{l.r, lo, hi}, p, e)
 		}
 	}
 	return err
 }
 
-func (f *feed) tell(l look, e types.BaseEvent) {
+func (f *feed) tell(l look, p *place, e types.BaseEvent) {
 	id, text, attrs := vsphere.Describe(e)
 	text = f.d.conn.Scrub(text)
 	switch {
 	case strings.Contains(id, "lsom.stuckio"):
 		lane := whole
 		if name := device(text); name != "" {
+			if h := e.GetEvent().Host; h != nil {
+				name = p.diskName(h.Host, name)
+			}
 			lane = "disk/" + name
 		}
 		l.event(lane, drivers.TopicStuckIO, id, text, attrs)

@@ -67,7 +67,7 @@ func (w *kernelWatch) look(ctx context.Context, now func() look) error {
 	}
 	for _, line := range lines {
 		if disk, what, ok := kernelLine(line); ok {
-			l.event("disk/"+disk, drivers.TopicStuckIO, what, strings.TrimSpace(w.d.conn.Scrub(line)), map[string]string{"log": "vmkernel"})
+			l.event("disk/"+p.diskName(p.target, disk), drivers.TopicStuckIO, what, strings.TrimSpace(w.d.conn.Scrub(line)), map[string]string{"log": "vmkernel"})
 		}
 	}
 	return err

@@ -172,7 +172,7 @@ func (d *Driver) Probe(ctx context.Context) error {
 				has = append(has, one.name)
 			}
 		}
-		if !slices.Contains(has, d.cfg.Disk) {
+		if !slices.Contains(has, d.diskUnderFault(p)) {
 			return d.say(fmt.Sprintf("the host %s has no vSAN disk %q", d.cfg.Host, d.cfg.Disk), "Correct disk in the lab file. There is: "+strings.Join(has, ", "))
 		}
 	}

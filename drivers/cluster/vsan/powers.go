@@ -300,7 +300,7 @@ func (d *Driver) clear(ctx context.Context, disk string) (drivers.UndoResult, er
 	if err != nil {
 		return "", fmt.Errorf("looking how the disk %s is: %w", disk, err)
 	}
-	if media[disk] == "ok" {
+	if media[p.diskName(p.target, disk)] == "ok" {
 		return drivers.NothingLeft, nil
 	}
 	if err := d.inShell(ctx, d.tool("-c", disk)); err != nil {

@@ -38,7 +38,7 @@ func (d *Driver) Settings(ctx context.Context) (map[string]string, error) {
 		s["host"] = d.cfg.Host
 	}
 	if d.cfg.Disk != "" {
-		s["disk"] = d.cfg.Disk
+		s["disk"] = d.diskUnderFault(p)
 	}
 	if d.cfg.Stall != nil {
 		s["stall.way"] = d.cfg.Stall.Way
@@ -94,12 +94,12 @@ func (d *Driver) groups(ctx context.Context, p *place, s map[string]string) erro
 		}
 		var layout []string
 		for _, m := range one.Config.StorageInfo.DiskMapping {
-			names := []string{m.Ssd.CanonicalName}
+			names := []string{p.diskName(host, m.Ssd.CanonicalName)}
 			for _, c := range m.NonSsd {
-				names = append(names, c.CanonicalName)
+				names = append(names, p.diskName(host, c.CanonicalName))
 			}
 			layout = append(layout, strings.Join(names, " "))
-			if i := slices.Index(names, d.cfg.Disk); i >= 0 && host == p.target {
+			if i := slices.Index(names, d.diskUnderFault(p)); i >= 0 && host == p.target {
 				s["group"], s["disk.kind"] = strings.Join(names, " "), "capacity"
 				if i == 0 {
 					s["disk.kind"] = "cache"

@@ -2,8 +2,8 @@
 // API has no way. It looks at hosts, disks, objects and machines by asking again and again, each call with a deadline of its own,
 // so that a vCenter that hangs, maybe because it lives on the cluster, is itself seen.
 //
-// What it reports, each only when it changes, on the lanes "cluster", "host/NAME", "disk/CANONICAL NAME" and "vm/NAME" of the
-// cluster's role:
+// What it reports, each only when it changes, on the lanes "cluster", "host/NAME", "disk/CANONICAL NAME" (with @HOST where that
+// name is only the one of a path) and "vm/NAME" of the cluster's role:
 //
 //	cluster  api          state   answers, silent; Text is the cause
 //	         resilient    state   yes: every object is healthy and nothing is left to copy; no; Text says what lacks

@@ -73,7 +73,7 @@ func (b *bench) watch(f func()) func(lane, topic string) []string {
 			b.seen = append(b.seen, o)
 		})
 	}()
-	time.Sleep(10 * time.Second)
+	time.Sleep(6 * time.Second)
 	f()
 	cancel()
 	b.Expect(<-done).To(Succeed())
@@ -92,7 +92,7 @@ func (b *bench) watch(f func()) func(lane, topic string) []string {
 func nowhere(context.Context, drivers.Undo) error { return nil }
 
 func TestAHostThatCrashesComesBackByItself(t *testing.T) {
-	inBubble(t, "7.0.1", vsphere.VSAN{}, func(b *bench) {
+	inBubble(t, "7.0.1", vsphere.VSAN{Boot: 20 * time.Second, Copy: 10 * time.Second}, func(b *bench) {
 		var us []drivers.Undo
 		values := b.watch(func() {
 			b.Expect(b.d.CrashHost(b.t.Context(), func(_ context.Context, u drivers.Undo) error { us = append(us, u); return nil })).To(Succeed())
@@ -102,7 +102,7 @@ func TestAHostThatCrashesComesBackByItself(t *testing.T) {
 			res, err := b.d.Undo(ctx, us[0]) // waits for the host
 			b.Expect(err).NotTo(HaveOccurred())
 			b.Expect(res).To(Equal(drivers.Undone))
-			time.Sleep(2 * time.Minute)
+			time.Sleep(20 * time.Second)
 		})
 		b.Expect(us).To(HaveLen(1))
 		b.Expect(us[0].Args).To(Equal(map[string]string{"key": driver.BlueScreenTimeout, "value": "0"}))
@@ -129,12 +129,12 @@ func TestAHostThatCrashesComesBackByItself(t *testing.T) {
 
 func TestADiskThatFailsAndOneThatIsPulled(t *testing.T) {
 	for kind, want := range map[drivers.FaultKind][2]string{drivers.DiskError: {"fails", "offline"}, drivers.DiskGone: {"gone", "absent"}} {
-		inBubble(t, "8.0.3", vsphere.VSAN{}, func(b *bench) {
+		inBubble(t, "8.0.3", vsphere.VSAN{Copy: 5 * time.Second}, func(b *bench) {
 			lane := "disk/" + b.e.VSANDisks(0)[1]
 			var us []drivers.Undo
 			values := b.watch(func() {
 				b.Expect(b.d.FailDisk(b.t.Context(), kind, func(_ context.Context, u drivers.Undo) error { us = append(us, u); return nil })).To(Succeed())
-				time.Sleep(2 * time.Minute)
+				time.Sleep(15 * time.Second)
 				_, err := b.d.Undo(b.t.Context(), us[0])
 				b.Expect(err).NotTo(HaveOccurred())
 				time.Sleep(10 * time.Second)

@@ -54,30 +54,26 @@ func (w *wire) fail() (mend func()) {
 
 func TestConformance(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	for _, version := range []string{"7.0.1", "8.0.3"} {
-		t.Run(version, func(t *testing.T) {
-			e, url, cert := vspheretest.Serve(t, vsphere.Config{VCenter: true, Hosts: 4, Version: version, VMs: []string{"a", "b", "c", "d"},
-				VSAN: &vsphere.VSAN{Copy: 50 * time.Millisecond}})
-			w := &wire{}
-			secret := filepath.Join(t.TempDir(), "password")
-			if err := os.WriteFile(secret, []byte(vspheretest.Password), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			disk := e.VSANDisks(0)[1]
-			conformance.Run(t, func(t *testing.T) (drivers.Driver, drivers.Clock) {
-				env := drivers.Env{ID: "cluster", Clock: drivers.Clock{Zero: time.Now()}, Dial: w.dial,
-					Lane: drivers.Lane{Role: drivers.Cluster, Name: "vsan", Provenance: drivers.Modelled}}
-				d, err := Open(env, Config{URL: url, User: vspheretest.User, PasswordFile: secret, Thumbprint: vsphere.Thumbprint(cert), Host: "esxi", Disk: disk,
-					FaultTool: vsphere.FaultTool, AllowHostCrash: true, Stall: stallOf(disk)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				d.Shell, d.Under = vsphere.HostShell{Endpoint: e}, vsphere.UnderShell{Endpoint: e}
-				return d, env.Clock
-			}, conformance.Options{State: e.VSANState, Hang: func() func() { e.Freeze(true); return func() { e.Freeze(false) } }, Fail: w.fail,
-				Setting: struct{ Key, Value string }{deadman, "0"}})
-		})
+	e, url, cert := vspheretest.Serve(t, vsphere.Config{VCenter: true, Hosts: 4, Version: "8.0.3", VMs: []string{"a", "b", "c", "d"},
+		VSAN: &vsphere.VSAN{Copy: 50 * time.Millisecond}})
+	w := &wire{}
+	secret := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(secret, []byte(vspheretest.Password), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	disk := e.VSANDisks(0)[1]
+	conformance.Run(t, func(t *testing.T) (drivers.Driver, drivers.Clock) {
+		env := drivers.Env{ID: "cluster", Clock: drivers.Clock{Zero: time.Now()}, Dial: w.dial,
+			Lane: drivers.Lane{Role: drivers.Cluster, Name: "vsan", Provenance: drivers.Modelled}}
+		d, err := Open(env, Config{URL: url, User: vspheretest.User, PasswordFile: secret, Thumbprint: vsphere.Thumbprint(cert), Host: "esxi", Disk: disk,
+			FaultTool: vsphere.FaultTool, AllowHostCrash: true, Stall: stallOf(disk)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Shell, d.Under = vsphere.HostShell{Endpoint: e}, vsphere.UnderShell{Endpoint: e}
+		return d, env.Clock
+	}, conformance.Options{State: e.VSANState, Hang: func() func() { e.Freeze(true); return func() { e.Freeze(false) } }, Fail: w.fail,
+		Setting: struct{ Key, Value string }{deadman, "0"}})
 }
 
 func stallOf(disk string) *Stall {

@@ -84,9 +84,22 @@ func look(judge func(scene) record.Verdict, contracts ...string) func(record.Run
 	}
 }
 
-// down is when the host went down; acted when the cluster did what its contract says, either that or the disk's being taken off.
+// down is when the host went down: after it last answered what it is in the cluster, and before HA said that it failed or the vCenter
+// gave it up, which takes a vCenter a minute.
 func (s scene) down() (record.Moment, bool) {
-	return s.Between(s.fault.Begin.Lo, s.To).Ever(s.host, drivers.TopicHost, "down")
+	after := s.Between(s.fault.Begin.Lo, s.To)
+	m, ok := after.Ever(s.host, drivers.TopicHost, "down")
+	if !ok {
+		return m, false
+	}
+	for _, said := range s.tasks("host", s.hostName, hostFailed) {
+		m.Hi = min(m.Hi, said.Hi)
+	}
+	if mute, was := s.Between(s.fault.Begin.Lo, m.Hi).Ever(s.host, "member", "no"); was {
+		m.Lo = min(m.Lo, mute.Lo)
+	}
+	m.Lo = min(m.Lo, m.Hi)
+	return m, true
 }
 
 // offline is when the disk was taken out of use by a host that goes on: the disks of one that is away are only not seen.
@@ -98,6 +111,7 @@ func (s scene) offline() (record.Moment, bool) {
 	return m, ok
 }
 
+// acted is when the cluster did what its contract says: the host's going, or the disk's being taken out of use.
 func (s scene) acted() (record.Moment, bool) {
 	if s.contract == of2020 {
 		return s.down()

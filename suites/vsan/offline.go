@@ -22,8 +22,7 @@ var _ = claim.Register(claim.Claim{
 		if ok {
 			took = claim.Measure("the disk was taken offline", record.From(claim.Cut(s.fault)).To(m), "s", stuckFor, s.fault.Active, m)
 		}
-		held := s.Between(s.fault.Begin.Lo, s.To)
-		return claim.Join(took, claim.Never(held, s.host, drivers.TopicHost, "down"), claim.SameBoot(held, s.host))
+		return claim.Join(took, claim.SameBoot(s.Between(s.fault.Begin.Lo, s.To), s.host)) // it may be mute for a while: V2
 	}, current),
 })
 

@@ -195,8 +195,14 @@ func (d *Driver) compliance(ctx context.Context, vms []ref) (string, error) {
 		if len(got) == 0 {
 			return errors.New("no storage policy says anything of the machines")
 		}
-		status = string(pbmtypes.PbmComplianceStatusCompliant)
+		status = string(pbmtypes.PbmComplianceStatusNotApplicable)
 		for _, one := range got {
+			if one.ComplianceStatus == string(pbmtypes.PbmComplianceStatusNotApplicable) { // no policy wants anything of it
+				continue
+			}
+			if status == string(pbmtypes.PbmComplianceStatusNotApplicable) {
+				status = one.ComplianceStatus
+			}
 			if s := one.ComplianceStatus; s != status && (status == string(pbmtypes.PbmComplianceStatusCompliant) || s == string(pbmtypes.PbmComplianceStatusNonCompliant)) {
 				status = s
 			}

@@ -56,9 +56,14 @@ func (d *Driver) Resilient(ctx context.Context) error {
 		return d.conn.Operator(err)
 	}
 	lacks = append(lacks, o.lacks()...)
-	ds, _, err := d.disks(ctx, p)
+	ds, answered, err := d.disks(ctx, p)
 	if err != nil {
 		return d.conn.Operator(err)
+	}
+	for _, h := range p.hosts {
+		if !answered[h] {
+			lacks = append(lacks, fmt.Sprintf("the host %s does not tell of its disks", p.hostName[h]))
+		}
 	}
 	for _, one := range ds {
 		if !one.used {
@@ -109,8 +114,11 @@ func (d *Driver) inShell(ctx context.Context, line string) error {
 	})
 }
 
-// comesBack makes sure that the host boots by itself after a purple screen.
+// comesBack makes sure that the host boots by itself after a purple screen. One that does so already is left as it is.
 func (d *Driver) comesBack(ctx context.Context, j drivers.Journal) error {
+	if now, err := d.option(ctx, vsphere.BlueScreenTimeout); err == nil && fmt.Sprint(now) != "0" {
+		return nil
+	}
 	if err := d.Tune(ctx, vsphere.BlueScreenTimeout, vsphere.RebootAfter, j); err != nil {
 		return fmt.Errorf("making sure that the host comes back: %w", err)
 	}

@@ -3,6 +3,8 @@ package all
 
 import (
 	_ "github.com/allpathsdown/allpathsdown/drivers/cluster/ceph"       // cluster/ceph
+	_ "github.com/allpathsdown/allpathsdown/drivers/cluster/nutanix"    // cluster/nutanix
+	_ "github.com/allpathsdown/allpathsdown/drivers/cluster/vsan"       // cluster/vsan
 	_ "github.com/allpathsdown/allpathsdown/drivers/guest/linux"        // guest/linux
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu"    // hypervisor/qemu
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere" // hypervisor/vsphere
@@ -23,8 +25,10 @@ import (
 	_ "github.com/allpathsdown/allpathsdown/suites/cluster"             // what holds for any distributed store
 	_ "github.com/allpathsdown/allpathsdown/suites/guests"              // C1 to C8, G2, G3
 	_ "github.com/allpathsdown/allpathsdown/suites/integrity"           // G1
+	_ "github.com/allpathsdown/allpathsdown/suites/nutanix"             // N1 to N22, of Nutanix alone
 	_ "github.com/allpathsdown/allpathsdown/suites/pdl"                 // device loss
 	_ "github.com/allpathsdown/allpathsdown/suites/poweroff"            // P1 to P5
 	_ "github.com/allpathsdown/allpathsdown/suites/stuckio"             // stuck I/O on one host
+	_ "github.com/allpathsdown/allpathsdown/suites/vsan"                // V1 to V8, V10 to V12
 	_ "github.com/allpathsdown/allpathsdown/suites/windows"             // W1 to W12
 )

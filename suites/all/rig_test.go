@@ -15,7 +15,6 @@ import (
 	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
 	"github.com/allpathsdown/allpathsdown/fixtures/simulated/rig"
 	"github.com/allpathsdown/allpathsdown/fixtures/simulated/vsphere"
-	"github.com/allpathsdown/allpathsdown/suites/claim"
 )
 
 // onRig runs scenarios on a simulated lab, through the real vSphere driver and in virtual time, and judges their claims.
@@ -43,7 +42,7 @@ func onRig(t *testing.T, c rig.Config, specs ...scenario.Spec) map[string]record
 		}
 		rec, err := record.Read(r.Dir)
 		g.Expect(err).NotTo(HaveOccurred())
-		for _, c := range claim.All() {
+		for _, c := range registered() {
 			if slices.ContainsFunc(specs, func(s scenario.Spec) bool { return s.Name == c.In.Name }) {
 				out[c.ID] = c.Verdict(rec)
 			}

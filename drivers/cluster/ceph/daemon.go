@@ -61,6 +61,9 @@ func (d Daemon) signal(sig syscall.Signal) error {
 	return syscall.Kill(id.PID, sig)
 }
 
+// State is what the kernel says of the daemon: up, hung where it was stopped, or down.
+func (d Daemon) State() string { return state(d.PIDFile) }
+
 // state is what the kernel says of the process whose id is in a file: up, hung where it was stopped, or down.
 func state(pidFile string) string {
 	id, err := localproc.Load(pidFile)

@@ -131,6 +131,9 @@ func (d Disk) pause(ctx context.Context, letter byte) error {
 	return nil
 }
 
+// Medium is what the disk does to who reads from it, seen beside the driver: serves, hangs, fails or gone.
+func (d Disk) Medium(ctx context.Context) string { v, _ := d.medium(ctx); return v }
+
 // lookTimeout is after how long a disk that has not answered hangs.
 const lookTimeout = time.Second
 

@@ -30,48 +30,49 @@ func stampOf(e types.BaseEvent) stamp {
 
 // tail is where a collector stands. It outlives one Observe, since a session has few collectors.
 type tail struct {
-	visit     *visit // the collector goes with it
+	now       func() time.Duration
+	checked   time.Duration // when it was last looked whether it reads all there is
+	missed    string        // what was lost, still to be told
+	lost      string        // how that is called
+	visit     *visit        // the collector goes with it
 	collector ref
 	seen      map[stamp]bool // what it has given
 	newest    stamp          // of all events seen
 	unsure    bool           // an answer was lost, and the collector may have moved on with it
 }
 
-// read returns the events that were not seen yet. It makes a collector when there is none in this session.
-func (f *feed) read(ctx context.Context, v *visit, p *place) ([]types.BaseEvent, error) {
-	t := f.d.tail
-	if t == nil {
-		t = &tail{seen: map[stamp]bool{}}
-		f.d.tail = t
-	}
+func newTail(now func() time.Duration) *tail { return &tail{now: now, seen: map[stamp]bool{}} }
+
+// read returns the events of a part of the inventory that were not seen yet. It makes a collector when there is none in this session.
+func (t *tail) read(ctx context.Context, v *visit, above ref) ([]types.BaseEvent, error) {
 	if t.visit != v {
 		var c ref
 		err := within(ctx, quick, func(ctx context.Context) (err error) {
-			c, err = collect(ctx, v, p)
+			c, err = collect(ctx, v, above)
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
 		t.visit, t.collector = v, c
-		return f.reread(ctx, t)
+		return t.reread(ctx)
 	}
 	if t.unsure {
 		if err := rewind(ctx, t); err != nil {
 			return nil, err
 		}
-		return f.reread(ctx, t)
+		return t.reread(ctx)
 	}
-	fresh, _, err := f.drain(ctx, t)
-	if err != nil || f.d.env.Clock.Now()-f.checked < checkEvery {
+	fresh, _, err := t.drain(ctx)
+	if err != nil || t.now()-t.checked < checkEvery {
 		return fresh, err
 	}
-	f.checked = f.d.env.Clock.Now()
+	t.checked = t.now()
 	behind, err := t.behind(ctx)
 	if err != nil || !behind {
 		return fresh, err
 	}
-	more, _, err := f.drain(ctx, t) // it may have happened since
+	more, _, err := t.drain(ctx) // it may have happened since
 	fresh = append(fresh, more...)
 	if err != nil {
 		return fresh, err
@@ -83,15 +84,15 @@ func (f *feed) read(ctx context.Context, v *visit, p *place) ([]types.BaseEvent,
 	if err := rewind(ctx, t); err != nil {
 		return fresh, err
 	}
-	more, err = f.reread(ctx, t)
+	more, err = t.reread(ctx)
 	return append(fresh, more...), err
 }
 
 // reread reads all that a collector has, and notes when the last event seen is no longer among it.
-func (f *feed) reread(ctx context.Context, t *tail) ([]types.BaseEvent, error) {
+func (t *tail) reread(ctx context.Context) ([]types.BaseEvent, error) {
 	before := t.newest
 	t.unsure = false
-	fresh, all, err := f.drain(ctx, t)
+	fresh, all, err := t.drain(ctx)
 	if err != nil || before == (stamp{}) || len(all) == 0 {
 		return fresh, err
 	}
@@ -106,15 +107,15 @@ func (f *feed) reread(ctx context.Context, t *tail) ([]types.BaseEvent, error) {
 	switch {
 	case has[before]:
 	case highest < before.key:
-		f.lost, f.missed = "events-begin-anew", fmt.Sprintf("the last event seen had the key %d, and now the highest is %d: the server has forgotten its events", before.key, highest)
+		t.lost, t.missed = "events-begin-anew", fmt.Sprintf("the last event seen had the key %d, and now the highest is %d: the server has forgotten its events", before.key, highest)
 	default:
-		f.lost, f.missed = "event-ring-overrun", fmt.Sprintf("the last event seen, %d, is no longer kept: some between it and %d may be missing", before.key, all[0].key)
+		t.lost, t.missed = "event-ring-overrun", fmt.Sprintf("the last event seen, %d, is no longer kept: some between it and %d may be missing", before.key, all[0].key)
 	}
 	return fresh, nil
 }
 
 // drain reads from where the collector stands to its end. fresh are those not seen yet, all are all.
-func (f *feed) drain(ctx context.Context, t *tail) (fresh []types.BaseEvent, all []stamp, err error) {
+func (t *tail) drain(ctx context.Context) (fresh []types.BaseEvent, all []stamp, err error) {
 	for range maxPages {
 		var res *types.ReadNextEventsResponse
 		err := within(ctx, quick, func(ctx context.Context) (err error) {
@@ -166,7 +167,7 @@ func rewind(ctx context.Context, t *tail) error {
 }
 
 // collect makes a collector. A vCenter's log goes back for weeks and is about everything, so there it is told what matters.
-func collect(ctx context.Context, v *visit, p *place) (ref, error) {
+func collect(ctx context.Context, v *visit, above ref) (ref, error) {
 	var filter types.EventFilterSpec
 	if v.IsVC() {
 		now, err := serverTime(ctx, v)
@@ -175,7 +176,7 @@ func collect(ctx context.Context, v *visit, p *place) (ref, error) {
 		}
 		from := now.Add(-checkEvery)
 		filter.Time = &types.EventFilterSpecByTime{BeginTime: &from}
-		filter.Entity = &types.EventFilterSpecByEntity{Entity: p.above, Recursion: types.EventFilterSpecRecursionOptionAll}
+		filter.Entity = &types.EventFilterSpecByEntity{Entity: above, Recursion: types.EventFilterSpecRecursionOptionAll}
 	}
 	res, err := methods.CreateCollectorForEvents(ctx, v, &types.CreateCollectorForEvents{This: *v.ServiceContent.EventManager, Filter: filter})
 	if err != nil {

@@ -21,9 +21,6 @@ type feed struct {
 	r       *report
 	began   time.Duration
 	drained bool // everything from before Observe is read
-	checked time.Duration
-	missed  string // what was lost, still to be told
-	lost    string // how that is called
 }
 
 // prepare makes the collector and reads what happened before.
@@ -45,16 +42,17 @@ func (f *feed) look(ctx context.Context, now func() look) error {
 			return err
 		}
 	}
+	t := f.tail()
 	var fresh []types.BaseEvent
 	err = f.d.api.callFor(ctx, feedBound, func(ctx context.Context, v *visit) error {
-		more, err := f.read(ctx, v, p)
+		more, err := t.read(ctx, v, p.above)
 		fresh = append(fresh, more...) // an attempt that failed half-way has read some too
 		return err
 	})
 	l := now()
-	if f.missed != "" {
-		l.event(f.d.env.Lane, "api", f.lost, f.missed, nil)
-		f.missed = ""
+	if t.missed != "" {
+		l.event(f.d.env.Lane, "api", t.lost, t.missed, nil)
+		t.missed = ""
 	}
 	for _, e := range fresh {
 		if f.drained || f.after(e) {
@@ -75,6 +73,14 @@ func (f *feed) look(ctx context.Context, now func() look) error {
 func (f *feed) after(e types.BaseEvent) bool {
 	lo, _, ok := f.d.clock.place(e.GetEvent().CreatedTime, f.d.env.Clock.Now())
 	return ok && lo >= f.began
+}
+
+// tail is where the driver's collector stands.
+func (f *feed) tail() *tail {
+	if f.d.tail == nil {
+		f.d.tail = newTail(f.d.env.Clock.Now)
+	}
+	return f.d.tail
 }
 
 func (f *feed) forget() {

@@ -106,19 +106,21 @@ func className(v any) string {
 const noHost = "The host can neither be watched nor driven, so nothing can be said about it"
 
 // operator makes an error for the person who runs the lab.
-func (d *Driver) operator(err error) error {
+func (d *Driver) operator(err error) error { return d.api.operator(d.env.ID, err) }
+
+func (a *api) operator(id string, err error) error {
 	var op *drivers.Operator
 	if err == nil || errors.As(err, &op) {
 		return err
 	}
 	say := func(cause, do string) error {
-		return &drivers.Operator{Cause: d.env.ID + ": " + cause, Impact: noHost, Do: do, Err: scrubbed{d.api.scrub(err.Error()), err}}
+		return &drivers.Operator{Cause: id + ": " + cause, Impact: noHost, Do: do, Err: scrubbed{a.scrub(err.Error()), err}}
 	}
-	at := d.api.url.Host
+	at := a.url.Host
 	var cert *tlstrust.Untrusted
 	if errors.As(err, &cert) {
 		do := cert.Do("the host's", "on it: openssl x509 -in /etc/vmware/ssl/rui.crt -noout -fingerprint -sha256")
-		if d.api.insecure {
+		if a.insecure {
 			do += "; GOVC_INSECURE is refused here, since whoever answers would get the password"
 		}
 		return say("the certificate of "+at+" is not trusted", do)
@@ -126,9 +128,9 @@ func (d *Driver) operator(err error) error {
 	var rights *types.NoPermission
 	switch _, denied := fault.As(err, &rights); {
 	case fault.Is(err, &types.InvalidLogin{}):
-		return say("user or password is wrong for "+d.api.user+" at "+at, "Check user, and password_file or GOVC_PASSWORD; an ESXi locks an account for a while after a few failures (Security.AccountLockFailures)")
+		return say("user or password is wrong for "+a.user+" at "+at, "Check user, and password_file or GOVC_PASSWORD; an ESXi locks an account for a while after a few failures (Security.AccountLockFailures)")
 	case denied && rights.PrivilegeId != "":
-		return say("the account "+d.api.user+" lacks the privilege "+rights.PrivilegeId, "Give its role that privilege on host, datastore and machines")
+		return say("the account "+a.user+" lacks the privilege "+rights.PrivilegeId, "Give its role that privilege on host, datastore and machines")
 	case notAuthenticated(err):
 		return say("the session at "+at+" does not last", "See in the host's hostd.log why it ends sessions")
 	case cause(err) == "connection refused":

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vmware/govmomi/fault"
+	"github.com/vmware/govmomi/vim25"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -31,17 +32,22 @@ const (
 
 // logWatch follows one log.
 type logWatch struct {
-	d     *Driver
-	key   string
-	next  int32 // the number of the next line; 0 when that is not known
+	d *Driver
+	logTail
 	rest  time.Duration
 	quota quota
+}
+
+// logTail is where the reading of one log stands.
+type logTail struct {
+	key  string
+	next int32 // the number of the next line; 0 when that is not known
 }
 
 func (d *Driver) watchLogs(ctx context.Context, r *report) {
 	var logs []*logWatch
 	for _, key := range logKeys {
-		logs = append(logs, &logWatch{d: d, key: key})
+		logs = append(logs, &logWatch{d: d, logTail: logTail{key: key}})
 	}
 	r.watch(ctx, "logs", everyLog, func(ctx context.Context, now func() look) error {
 		for _, w := range logs {
@@ -64,7 +70,7 @@ func (w *logWatch) look(ctx context.Context, now func() look) error {
 	}
 	var lines []string
 	err = w.d.api.call(ctx, func(ctx context.Context, v *visit) (err error) {
-		lines, err = w.read(ctx, v, p)
+		lines, err = w.read(ctx, v.Client, p.host)
 		return err
 	})
 	l := now()
@@ -112,14 +118,14 @@ func lineTime(line string) (time.Time, bool) {
 }
 
 // read returns the lines that were added since the last read; the first read returns none.
-func (w *logWatch) read(ctx context.Context, v *visit, p *place) ([]string, error) {
+func (w *logTail) read(ctx context.Context, v *vim25.Client, host ref) ([]string, error) {
 	if v.ServiceContent.DiagnosticManager == nil {
 		return nil, soap.WrapVimFault(&types.NotSupported{})
 	}
 	browse := func(start, lines int32) (types.DiagnosticManagerLogHeader, error) {
 		req := types.BrowseDiagnosticLog{This: *v.ServiceContent.DiagnosticManager, Key: w.key, Start: start, Lines: lines}
 		if v.IsVC() {
-			req.Host = &p.host
+			req.Host = &host
 		}
 		res, err := methods.BrowseDiagnosticLog(ctx, v, &req)
 		if err != nil {

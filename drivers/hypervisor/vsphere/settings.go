@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmware/govmomi/fault"
 	"github.com/vmware/govmomi/vim25/methods"
+	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
 )
 
@@ -139,7 +140,7 @@ func toolsSetting(out map[string]string, p *place, found map[ref]props) {
 }
 
 // option reads one of the host's options.
-func option(ctx context.Context, v *visit, manager ref, key string) (any, error) {
+func option(ctx context.Context, v soap.RoundTripper, manager ref, key string) (any, error) {
 	res, err := methods.QueryOptions(ctx, v, &types.QueryOptions{This: manager, Name: key})
 	if err != nil && fault.Is(err, &types.InvalidName{}) {
 		return nil, noSuchOption(key)

@@ -38,8 +38,22 @@ func (d *Driver) RestartManagement(ctx context.Context) error {
 	return nil
 }
 
-// rebootAfter is how many seconds a crashed host shows its purple screen; with the default, 0, it would for ever.
-const rebootAfter = "120"
+// Of a host's purple screen: the option that says for how many seconds it is shown before the host boots, and how many that is to
+// be; with the default, 0, it would be shown for ever.
+const (
+	BlueScreenTimeout = "Misc.BlueScreenTimeout"
+	RebootAfter       = "120"
+)
+
+// CrashKernel has the host's kernel panic; run runs a command in its shell. A host that does so does not answer any more.
+func CrashKernel(ctx context.Context, run func(ctx context.Context, line string) error) error {
+	err := within(ctx, crashBound, func(ctx context.Context) error { return run(ctx, "vsish -e set /reliability/crashMe/Panic 1") })
+	var quiet *silence
+	if err == nil || errors.Is(err, sshell.ErrCut) || errors.As(err, &quiet) {
+		return nil
+	}
+	return fmt.Errorf("crashing the host: %w", err)
+}
 
 // CrashHost makes the host's kernel panic, once it is sure that the host comes back by itself.
 func (d *Driver) CrashHost(ctx context.Context, j drivers.Journal) error {
@@ -49,13 +63,11 @@ func (d *Driver) CrashHost(ctx context.Context, j drivers.Journal) error {
 	if d.shell == nil {
 		return fmt.Errorf("crashing the host: %w", errNoShell)
 	}
-	if err := d.Tune(ctx, "Misc.BlueScreenTimeout", rebootAfter, j); err != nil {
+	if err := d.Tune(ctx, BlueScreenTimeout, RebootAfter, j); err != nil {
 		return fmt.Errorf("making sure that the host comes back: %w", err)
 	}
-	err := d.sh(ctx, crashBound, "vsish -e set /reliability/crashMe/Panic 1")
-	var quiet *silence
-	if err == nil || errors.Is(err, sshell.ErrCut) || errors.As(err, &quiet) {
-		return nil
-	}
-	return fmt.Errorf("crashing the host: %w", err)
+	return CrashKernel(ctx, func(ctx context.Context, line string) error {
+		_, err := d.shell.Run(ctx, line, nil)
+		return err
+	})
 }

@@ -141,16 +141,11 @@ func open(env drivers.Env, cfg Config) (*Driver, error) {
 	if cfg.Datastore == "" {
 		return nil, bad("no datastore is named", "Write datastore: and the name of the one under test", nil)
 	}
-	login, err := loginOf(cfg, os.Getenv, env.Dial != nil)
+	api, err := apiFor(env, cfg, bad)
 	if err != nil {
-		return nil, bad("no usable address or login", "Give url, user and password_file, or GOVC_URL, GOVC_USERNAME and GOVC_PASSWORD", err)
+		return nil, err
 	}
-	trust, err := trustOf(cfg, os.Getenv)
-	if err != nil {
-		return nil, bad("no usable trust in the host's certificate", "Give thumbprint or ca_file", err)
-	}
-	d := &Driver{env: env, cfg: cfg, turn: make(chan struct{}, 1), api: newAPI(login, trust, env.Dial)}
-	d.api.insecure = insecure(os.Getenv)
+	d := &Driver{env: env, cfg: cfg, turn: make(chan struct{}, 1), api: api}
 	d.cli = d.esxcli
 	if cfg.SSH != nil {
 		if d.shell, err = sshell.New(*cfg.SSH, env.Dial); err != nil {
@@ -158,6 +153,21 @@ func open(env drivers.Env, cfg Config) (*Driver, error) {
 		}
 	}
 	return d, nil
+}
+
+// apiFor is the way to the server that a configuration names; bad puts what is wrong with that into words.
+func apiFor(env drivers.Env, cfg Config, bad func(cause, do string, err error) error) (*api, error) {
+	login, err := loginOf(cfg, os.Getenv, env.Dial != nil)
+	if err != nil {
+		return nil, bad("no usable address or login", "Give url, user and password_file, or GOVC_URL, GOVC_USERNAME and GOVC_PASSWORD", err)
+	}
+	trust, err := trustOf(cfg, os.Getenv)
+	if err != nil {
+		return nil, bad("no usable trust in the server's certificate", "Give thumbprint or ca_file", err)
+	}
+	a := newAPI(login, trust, env.Dial)
+	a.insecure = insecure(os.Getenv)
+	return a, nil
 }
 
 // VMLane is the lane of a machine.

@@ -1,0 +1,210 @@
+// This file starts the observers, each on its own, so that none keeps the others waiting.
+
+package vsan
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vmware/govmomi/property"
+	"github.com/vmware/govmomi/vim25"
+	"github.com/vmware/govmomi/vim25/mo"
+	"github.com/vmware/govmomi/vim25/types"
+
+	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere"
+)
+
+// whole is the lane of the cluster as a whole.
+const whole = "cluster"
+
+// Observe looks at everything until ctx ends.
+func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) error {
+	r := &report{d: d, emit: emit, last: map[topic]string{}}
+	defer r.end()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { d.watchAPI(ctx, r) })
+	wg.Go(func() {
+		r.watch(ctx, "hosts and machines", everyLook, (&hostWatch{d: d, boots: map[ref]time.Time{}}).look)
+	})
+	wg.Go(func() { r.watch(ctx, "membership", everyDisk, d.lookMembers) })
+	wg.Go(func() { r.watch(ctx, "objects", everyCount, d.lookObjects) })
+	wg.Go(func() { r.watch(ctx, "compliance", everyDisk, d.lookCompliance) })
+	wg.Go(func() { r.watch(ctx, "disks", everyDisk, (&diskWatch{d: d, known: map[string]ref{}}).look) })
+	wg.Go(func() { r.watch(ctx, "events", everyEvent, (&feed{d: d}).look) })
+	if d.cfg.Host != "" {
+		wg.Go(func() { r.watch(ctx, "the kernel's log", everyLog, (&kernelWatch{d: d}).look) })
+	}
+	if d.cfg.Stall != nil {
+		wg.Go(func() { r.watch(ctx, "what the disk does", everyLook, d.lookUnder) })
+	}
+	return nil
+}
+
+// watchAPI asks for the vCenter's time: the smallest call there is. One that did not answer was not answering when it was asked.
+func (d *Driver) watchAPI(ctx context.Context, r *report) {
+	last := d.env.Clock.Now()
+	r.watch(ctx, "time", everyLook, func(ctx context.Context, _ func() look) error {
+		start := d.env.Clock.Now()
+		err := d.conn.Compare(ctx)
+		if ctx.Err() != nil {
+			return err
+		}
+		l := look{r, last, d.env.Clock.Now()}
+		last = start
+		if err != nil {
+			l.state(whole, drivers.TopicAPI, "silent", d.conn.Cause(err))
+			return err
+		}
+		l.state(whole, drivers.TopicAPI, "answers", "")
+		return nil
+	})
+}
+
+// bootJitter is by how much a host's own account of when it booted may vary without a boot.
+const bootJitter = 2 * time.Second
+
+// hostWatch looks at hosts and machines.
+type hostWatch struct {
+	d     *Driver
+	boots map[ref]time.Time // as last told
+}
+
+func (h *hostWatch) look(ctx context.Context, now func() look) error {
+	d := h.d
+	p, err := d.find(ctx)
+	if err != nil {
+		return err
+	}
+	hosts, vms, err := d.inventory(ctx, p)
+	if err != nil {
+		if vsphere.Gone(err) {
+			d.lose()
+		}
+		return err
+	}
+	l := now()
+	for _, one := range hosts {
+		lane, up := "host/"+p.hostName[one.Self], "down"
+		if one.Runtime.ConnectionState == types.HostSystemConnectionStateConnected {
+			up = "up"
+		}
+		l.state(lane, drivers.TopicHost, up, string(one.Runtime.ConnectionState))
+		if t := one.Runtime.BootTime; t != nil {
+			if t.Sub(h.boots[one.Self]).Abs() > bootJitter {
+				h.boots[one.Self] = *t
+			}
+			l.state(lane, drivers.TopicBoot, h.boots[one.Self].UTC().Format(time.RFC3339Nano), "")
+		}
+	}
+	for _, vm := range vms {
+		lane, boot := "vm/"+vm.Name, "none"
+		if t := vm.Runtime.BootTime; t != nil {
+			boot = t.UTC().Format(time.RFC3339Nano)
+		}
+		if vm.Runtime.Host != nil {
+			l.state(lane, drivers.TopicPlace, p.hostName[*vm.Runtime.Host], "")
+		}
+		l.state(lane, topicPower, string(vm.Runtime.PowerState), "")
+		l.state(lane, drivers.TopicBoot, boot, "")
+	}
+	return nil
+}
+
+// inventory reads the hosts and all machines on them that belong to nobody but people: those of a solution come and go with it.
+func (d *Driver) inventory(ctx context.Context, p *place) (hosts []mo.HostSystem, vms []mo.VirtualMachine, err error) {
+	err = d.conn.Call(ctx, quick, func(ctx context.Context, c *vim25.Client) error {
+		pc := property.DefaultCollector(c)
+		hosts, vms = nil, nil
+		if err := pc.Retrieve(ctx, p.hosts, []string{"runtime.connectionState", "runtime.bootTime", "vm"}, &hosts); err != nil {
+			return err
+		}
+		var refs []ref
+		for _, h := range hosts {
+			refs = append(refs, h.Vm...)
+		}
+		if len(refs) == 0 {
+			return nil
+		}
+		return pc.Retrieve(ctx, refs, []string{"name", "config.managedBy", "runtime.host", "runtime.bootTime", "runtime.powerState"}, &vms)
+	})
+	own := vms[:0]
+	for _, vm := range vms {
+		if vm.Config == nil || vm.Config.ManagedBy == nil {
+			own = append(own, vm)
+		}
+	}
+	return hosts, own, err
+}
+
+func (d *Driver) lookMembers(ctx context.Context, now func() look) error {
+	p, err := d.find(ctx)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for _, h := range p.hosts { // one that is away must not keep the others from being asked
+		wg.Go(func() {
+			in, word, err := d.member(ctx, p, h)
+			value := "no"
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil:
+				word = d.conn.Cause(err)
+			case in:
+				value = "yes"
+			}
+			now().state("host/"+p.hostName[h], topicMember, value, word)
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+func (d *Driver) lookObjects(ctx context.Context, now func() look) error {
+	p, err := d.find(ctx)
+	if err != nil {
+		return err
+	}
+	o, err := d.objects(ctx, p)
+	if err != nil {
+		return err
+	}
+	l := now()
+	l.sample(whole, drivers.TopicUnprotected, float64(o.left))
+	l.state(whole, topicObjects, o.String(), "")
+	resilient, healing := "yes", "idle"
+	if !o.whole() {
+		resilient = "no"
+	}
+	if o.left > 0 || o.copies > 0 {
+		healing = "running"
+	}
+	l.state(whole, drivers.TopicHealing, healing, "")
+	l.state(whole, drivers.TopicResilient, resilient, strings.Join(o.lacks(), "; "))
+	return nil
+}
+
+func (d *Driver) lookCompliance(ctx context.Context, now func() look) error {
+	p, err := d.find(ctx)
+	if err != nil {
+		return err
+	}
+	_, vms, err := d.inventory(ctx, p)
+	if err != nil || len(vms) == 0 {
+		return err
+	}
+	var refs []ref
+	for _, vm := range vms {
+		refs = append(refs, vm.Self)
+	}
+	status, err := d.compliance(ctx, refs)
+	if err == nil {
+		now().state(whole, topicCompliance, status, "")
+	}
+	return err
+}

@@ -92,12 +92,12 @@ func (w *watcher) lane(name string) drivers.Lane {
 	return drivers.Lane{Role: drivers.Cluster, Name: name, Provenance: w.d.env.Lane.Provenance}
 }
 
-// state tells a state that is another than before.
+// state tells a state that is another than before; that of the API at each look, so that it can be seen that somebody looks.
 func (w *watcher) state(ctx context.Context, since time.Duration, lane, topic, value, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	k := stateKey{lane, topic}
-	if ctx.Err() != nil || w.last[k] == value {
+	if ctx.Err() != nil || w.last[k] == value && topic != drivers.TopicAPI {
 		return
 	}
 	w.last[k] = value

@@ -2,6 +2,7 @@
 package all
 
 import (
+	_ "github.com/allpathsdown/allpathsdown/drivers/cluster/nutanix"    // cluster/nutanix
 	_ "github.com/allpathsdown/allpathsdown/drivers/guest/linux"        // guest/linux
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu"    // hypervisor/qemu
 	_ "github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere" // hypervisor/vsphere
@@ -21,6 +22,7 @@ import (
 	_ "github.com/allpathsdown/allpathsdown/suites/apd"                 // E1 to E14
 	_ "github.com/allpathsdown/allpathsdown/suites/guests"              // C1 to C8, G2, G3
 	_ "github.com/allpathsdown/allpathsdown/suites/integrity"           // G1
+	_ "github.com/allpathsdown/allpathsdown/suites/nutanix"             // N1 to N22, of Nutanix alone
 	_ "github.com/allpathsdown/allpathsdown/suites/pdl"                 // device loss
 	_ "github.com/allpathsdown/allpathsdown/suites/poweroff"            // P1 to P5
 	_ "github.com/allpathsdown/allpathsdown/suites/stuckio"             // stuck I/O on one host

@@ -14,7 +14,7 @@ import (
 // egroup is an extent group, bytes.
 const egroup = 4 << 20
 
-var _ = register(claim.Claim{ID: "nutanix.bad-egroup-is-mended-alone", Title: "A bad block costs its one extent group of 4 MB, which is written anew from another copy; the disk stays in use",
+var _ = claim.Register(only(claim.Claim{ID: "nutanix.bad-egroup-is-mended-alone", Title: "A bad block costs its one extent group of 4 MB, which is written anew from another copy; the disk stays in use",
 	Source: record.Source{Code: "N4", JA: "メタデータにegroup破損とマークされ、その4MBを別の正常なレプリカから再レプリケートするようにフィクサーが起動されます。…単一のegroupファイルにしか影響を及ぼさず、それ以外のすべてが引き続き正常に機能します。",
 		EN:   "The extent group is marked as corrupt, and a fixer replicates its 4 MB anew from a healthy copy; everything else goes on.",
 		Note: "also N5 and N18; the block is made bad by overwriting it, which a checksum tells, instead of by an error. That reads are served meanwhile is the guests' to say"},
@@ -36,4 +36,4 @@ var _ = register(claim.Claim{ID: "nutanix.bad-egroup-is-mended-alone", Title: "A
 		return claim.Join(claim.Never(v, disk, drivers.TopicDisk, "offline", "absent"),
 			claim.Measure("most bytes with too few copies", record.Interval{Lo: s.Max, Hi: s.Max}, "byte", claim.AtMost(egroup, "one extent group"), append(found, mended...)...))
 	},
-})
+}))

@@ -11,7 +11,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/suites/claim"
 )
 
-var _ = register(claim.Claim{ID: "nutanix.offline-disk-is-copied-at-once", Title: "Curator copies all that an offline disk had, at once and while the disk is still away",
+var _ = claim.Register(only(claim.Claim{ID: "nutanix.offline-disk-is-copied-at-once", Title: "Curator copies all that an offline disk had, at once and while the disk is still away",
 	Source: record.Source{Code: "N8", JA: "また、Curatorが、オフラインのディスクにコピーが格納されているすべてegroupレプリカに対して、再レプリケーションを起動します。",
 		EN: "Curator starts to replicate anew every extent group of which the offline disk has a copy.", Note: "it begins within 60 s of the disk's going offline, and does not wait an hour as others do; it ends before the disk is given back"},
 	In: scenario.DiskStalls,
@@ -41,9 +41,9 @@ var _ = register(claim.Claim{ID: "nutanix.offline-disk-is-copied-at-once", Title
 		}
 		return claim.Refute("nothing was copied", at)
 	},
-})
+}))
 
-var _ = register(claim.Claim{ID: "nutanix.disk-heals-without-a-call", Title: "The cluster heals after a disk's failure without a call from an administrator",
+var _ = claim.Register(only(claim.Claim{ID: "nutanix.disk-heals-without-a-call", Title: "The cluster heals after a disk's failure without a call from an administrator",
 	Source: record.Source{Code: "N22", JA: "回復力を備えた状態にプラットフォームを自己修復する上で、管理者の介入はまったく不要、もしくは最小限しか必要ありません。",
 		EN: "For healing itself the platform needs no action of an administrator, or very little.", Note: "by Prism's audit, from the fault until all redundancy is there again with the disk still away"},
 	In: scenario.DiskStalls,
@@ -68,4 +68,4 @@ var _ = register(claim.Claim{ID: "nutanix.disk-heals-without-a-call", Title: "Th
 		}
 		return withTime(claim.Confirm("it healed, and Prism's audit has no call", lost, back), record.From(lost).To(back))
 	},
-})
+}))

@@ -12,11 +12,11 @@ import (
 	"github.com/allpathsdown/allpathsdown/suites/claim"
 )
 
-var _ = register(claim.Claim{ID: "nutanix.hung-disk-meets-two-timers", Title: "The kernel's SCSI timer and Stargate's own both watch over I/O to a disk",
+var _ = claim.Register(only(claim.Claim{ID: "nutanix.hung-disk-meets-two-timers", Title: "The kernel's SCSI timer and Stargate's own both watch over I/O to a disk",
 	Source: record.Source{Code: "N3", JA: "カーネルの処理に加えて、Stargateで、ディスクに対してI/Oが実行されるとタイマーが起動されます。これは本質的に保護が二層になっていることを意味します。",
 		EN:   "Besides what the kernel does, Stargate starts a timer of its own for each I/O to a disk: there are two layers of protection.",
 		Note: "also N2; a stall below SCSI shows the kernel's abort, one above it that Stargate needs none. Stargate's time is not published: what was measured is told"},
-	In: scenario.DiskStalls, Judge: twoTimers})
+	In: scenario.DiskStalls, Judge: twoTimers}))
 
 func twoTimers(run record.Run) record.Verdict {
 	disk, ok := target(run, "disk")
@@ -51,7 +51,7 @@ func withTime(v record.Verdict, got record.Interval) record.Verdict {
 	return v
 }
 
-var _ = register(claim.Claim{ID: "nutanix.hung-disk-alone-goes-offline", Title: "Of a disk that hangs, Stargate takes that disk alone out, and no other",
+var _ = claim.Register(only(claim.Claim{ID: "nutanix.hung-disk-alone-goes-offline", Title: "Of a disk that hangs, Stargate takes that disk alone out, and no other",
 	Source: record.Source{Code: "N6", JA: "ディスクからの応答が受信されない場合は、2)で起動されたタイマーが開始されます。このイベントでは、その特定のディスクがオフラインとマークされます。この方法で、そのホスト上の他のすべてのディスクは、問題なく引き続き機能します。",
 		EN: "When a disk gives no answer, the timer fires and that very disk is marked offline; all other disks of the host go on.", Note: "also N7; by Prism's online flag: its status knows only planned removals"},
 	In: scenario.DiskStalls,
@@ -72,9 +72,9 @@ var _ = register(claim.Claim{ID: "nutanix.hung-disk-alone-goes-offline", Title: 
 		}
 		return v
 	},
-})
+}))
 
-var _ = register(claim.Claim{ID: "nutanix.hung-disk-spares-controller-and-host", Title: "A disk's failure affects neither the controller VM nor the host",
+var _ = claim.Register(only(claim.Claim{ID: "nutanix.hung-disk-spares-controller-and-host", Title: "A disk's failure affects neither the controller VM nor the host",
 	Source: record.Source{Code: "N9", JA: "そのため、単一ディスク障害はCVMやホストにまったく影響しません。", EN: "A single disk's failure does not affect CVM or host at all.", Note: "also N1: neither is booted, and Stargate goes on"},
 	In:     scenario.DiskStalls,
 	Judge: func(run record.Run) record.Verdict {
@@ -84,9 +84,9 @@ var _ = register(claim.Claim{ID: "nutanix.hung-disk-spares-controller-and-host",
 		}
 		return claim.Join(claim.SameBoot(run, cvm), claim.Never(run, cvm, drivers.TopicController, "down", "hung"), claim.Never(run, cvm, drivers.TopicDaemon, "down", "hung"), hostsStay(run))
 	},
-})
+}))
 
-var _ = register(claim.Claim{ID: "nutanix.host-of-hung-disk-takes-part", Title: "The host of a failed disk stays online and serves its own I/O while the cluster heals",
+var _ = claim.Register(only(claim.Claim{ID: "nutanix.host-of-hung-disk-takes-part", Title: "The host of a failed disk stays online and serves its own I/O while the cluster heals",
 	Source: record.Source{Code: "N19", JA: "ドライブ障害が発生した場合、ホスト全体がオンラインのまま分散型の自己修復操作に参加します。",
 		EN: "When a drive fails, the whole host stays online and takes part in the distributed self-healing.", Note: "that its disks are written to meanwhile is not looked at: its controller serves, and its I/O stays local, from the first copy to the last"},
 	In: scenario.DiskStalls,
@@ -101,4 +101,4 @@ var _ = register(claim.Claim{ID: "nutanix.host-of-hung-disk-takes-part", Title: 
 		v = v.After(at)
 		return claim.Join(claim.Never(v, host, drivers.TopicHost, "down"), claim.Never(v, cvm, drivers.TopicController, "down", "hung"), claim.Stays(v, host, drivers.TopicRedirect))
 	},
-})
+}))

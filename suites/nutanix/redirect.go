@@ -25,21 +25,21 @@ func init() {
 		if in.Name == scenario.ControllerRestarts.Name {
 			code, en, ja = "N12", "The same redirection serves planned upgrades, in which one CVM after the other is restarted.", "この機能は、CVMの計画アップグレード時にも使用されます。"
 		}
-		register(claim.Claim{ID: "nutanix." + in.Name + "-redirects-io", Title: "The I/O of a host whose controller VM serves no more goes to other controller VMs (" + in.Name + ")",
+		claim.Register(only(claim.Claim{ID: "nutanix." + in.Name + "-redirects-io", Title: "The I/O of a host whose controller VM serves no more goes to other controller VMs (" + in.Name + ")",
 			Source: record.Source{Code: code, JA: ja, EN: en, Note: "within 60 s, for which the document gives no number; shown by the route or by the VMs' sockets on the host"},
-			In:     in, Judge: redirects})
+			In:     in, Judge: redirects}))
 	}
 	for _, in := range []scenario.Spec{scenario.ControllerRestarts, scenario.ControllerDies} {
-		register(claim.Claim{ID: "nutanix." + in.Name + "-spreads-io", Title: "Redirected I/O is spread over all remaining controller VMs (" + in.Name + ")",
+		claim.Register(only(claim.Claim{ID: "nutanix." + in.Name + "-spreads-io", Title: "Redirected I/O is spread over all remaining controller VMs (" + in.Name + ")",
 			Source: record.Source{Code: "N15", JA: "Nutanix Clusters(AOS)がすべてのVM I/Oをクラスター内の残りのすべてのCVMにリダイレクトします。",
 				EN:   "Whenever a CVM is offline, AOS redirects all I/O of VMs to all the remaining CVMs of the cluster.",
 				Note: "seen in the host's sockets, so it needs at least as many VMs on the host as there are other CVMs; the single route of an ESXi host would refute it"},
-			In: in, Judge: spreads})
-		register(claim.Claim{ID: "nutanix." + in.Name + "-costs-locality", Title: "While I/O is redirected, less is read from the own node's disks (" + in.Name + ")",
+			In: in, Judge: spreads}))
+		claim.Register(only(claim.Claim{ID: "nutanix." + in.Name + "-costs-locality", Title: "While I/O is redirected, less is read from the own node's disks (" + in.Name + ")",
 			Source: record.Source{Code: "N16", JA: "I/Oはクラスター全体へリダイレクトされますが、データローカリティが失われるためパフォーマンスが低下します。",
 				EN:   "I/O is redirected to the whole cluster, and performance falls since data is no longer local.",
 				Note: "of the two the cause alone is judged: the share of reads that Prism counts as local"},
-			In: in, Judge: costsLocality})
+			In: in, Judge: costsLocality}))
 	}
 }
 

@@ -10,15 +10,15 @@ import (
 
 func init() {
 	for _, in := range stops {
-		register(claim.Claim{ID: "nutanix." + in.Name + "-needs-no-ha", Title: "No VM is restarted or moved when a controller VM serves no more (" + in.Name + ")",
+		claim.Register(only(claim.Claim{ID: "nutanix." + in.Name + "-needs-no-ha", Title: "No VM is restarted or moved when a controller VM serves no more (" + in.Name + ")",
 			Source: record.Source{Code: "N11", JA: "vMotionやHAイベントは必要ありません。", EN: "Neither vMotion nor an HA event is needed.",
 				Note: "every VM has the same host and the same start, and neither Prism's tasks nor its HA tell of one; fault, hold and return"},
-			In: in, Judge: noHA}, "ha")
-		register(claim.Claim{ID: "nutanix." + in.Name + "-spares-hosts", Title: "Hosts are not affected by what becomes of a controller VM (" + in.Name + ")",
+			In: in, Judge: noHA}, "ha"))
+		claim.Register(only(claim.Claim{ID: "nutanix." + in.Name + "-spares-hosts", Title: "Hosts are not affected by what becomes of a controller VM (" + in.Name + ")",
 			Source: record.Source{Code: "N14", JA: "ホストはストレージコントローラーを管理しておらず、また、ストレージコントローラーに対してのI/Oもリクエストしないため、ホストはこのようなイベントの影響を受けません。",
 				EN:   "The host neither manages the storage controller nor sends I/O to it, so such events do not affect it.",
 				Note: "also N1; where the CVM has virtual disks, as in a nested lab, this says nothing of a controller's own error: see the setting passthrough"},
-			In: in, Judge: hostsStay}, "host")
+			In: in, Judge: hostsStay}, "host"))
 	}
 }
 

@@ -51,7 +51,7 @@ func beginAOS(ctx context.Context, a aos) (*scenario.Session, *sim.Cluster, erro
 	}
 	login := driver.Login{KeyFile: c.KeyFile, KnownHosts: c.KnownHosts}
 	conf := driver.Config{Address: sim.Address, User: sim.User, PasswordFile: secret, Thumbprint: c.Thumbprint, Hypervisor: a.Hypervisor, CVMs: login, Hosts: login,
-		Controller: sim.CVMOf(0), Host: sim.HostOf(0), Disk: sim.SerialOf(0, 0), Stall: a.stall, Egroup: sim.Egroup, HostBoot: "9m",
+		Controller: sim.CVMOf(0), Host: sim.HostOf(0), Disk: sim.SerialOf(0, 0), Stall: a.stall, Egroup: sim.Egroup, HostBoot: "1m",
 		Backing: &driver.Backing{SSH: sshell.Config{Address: sim.Backing, KeyFile: c.KeyFile, KnownHosts: c.KnownHosts}, PIDFile: sim.PIDFile}}
 	clock := drivers.Clock{Zero: time.Now()}
 	lane := drivers.Lane{Role: drivers.Cluster, Name: "cluster", Provenance: drivers.Modelled}
@@ -87,6 +87,7 @@ func onAOS(t *testing.T, a aos, specs ...scenario.Spec) map[string]record.Verdic
 		s, c, err := beginAOS(ctx, a)
 		g.Expect(err).NotTo(HaveOccurred())
 		for _, spec := range specs {
+			time.Sleep(137 * time.Millisecond) // of virtual time: else scenarios begin in the very millisecond of a look
 			if err := s.Run(ctx, spec); err != nil {
 				t.Logf("%s: %v", spec.Name, err)
 			}

@@ -103,11 +103,15 @@ func costsLocality(run record.Run) record.Verdict {
 	}
 	f, vms := run.Fault(), neighbours(run)
 	before, one := localShare(run.Before(f.Begin), vms)
-	during, two := localShare(run.Between(at.Hi, f.Undo.Lo), vms)
+	span := run.During(f) // its edges are those of buckets of samples, which the redirection's moment is not
+	during, two := localShare(span, vms)
 	if !one || !two {
 		return claim.Unsure("Prism did not tell where reads came from")
 	}
 	v := claim.Measure(fmt.Sprintf("the local share of reads, after %.2f before", before), record.Interval{Lo: during, Hi: during}, "", claim.AtMost(before*0.9, "a tenth less than before"), at)
+	if v.Outcome == record.Refuted && at.Hi > (span.From+span.To)/2 {
+		return claim.Unsure("it was redirected for too short a time to tell", at)
+	}
 	return v
 }
 

@@ -5,7 +5,7 @@
 // Beside the topics of every cluster (drivers/cluster.go) it reports:
 //
 //	cluster     unprotected   sample [byte]  cluster_under_replicated_data_bytes, each look
-//	vm/NAME     local-bytes   sample [byte]  read from the own node's disks since the look before, where Prism tells it
+//	vm/NAME     local-bytes   sample [byte]  read from the own node's disks within Prism's last interval, where it tells that
 //	vm/NAME     remote-bytes  sample [byte]  the same from other nodes' disks
 //	disk/SERIAL stuck-io      event          kernel-abort: the CVM's kernel aborts a command; stargate: Stargate's log on the disk
 //

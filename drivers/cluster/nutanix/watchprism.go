@@ -185,9 +185,9 @@ func (w *watcher) lookReads() func(context.Context, time.Duration) {
 			return
 		}
 		for _, r := range list {
-			if r.told {
-				w.sample(ctx, ofVM+w.name(r.uuid), localIO, float64(r.local))
-				w.sample(ctx, ofVM+w.name(r.uuid), remoteIO, float64(r.remote))
+			if name := w.name(r.uuid); r.told && name != r.uuid { // who is no VM of vms/, or is not known yet, has no lane
+				w.sample(ctx, ofVM+name, localIO, float64(r.local))
+				w.sample(ctx, ofVM+name, remoteIO, float64(r.remote))
 			}
 		}
 	}

@@ -92,7 +92,7 @@ func TestLookCVM(t *testing.T) {
 	b.write("data/logs/stargate.INFO", "fine\nW disk S2 not responding, marking it offline\n")
 	look := lookCVM
 	look.body = strings.NewReplacer(" iflag=direct", "", "RANDOM * 32768 + RANDOM", "0").Replace(look.body) // a file may not be read so
-	for range 2 { // the second look does not begin another read of the one that is stuck
+	for range 2 {                                                                                           // the second look does not begin another read of the one that is stuck
 		a := b.run(look, "5", "S1", "S2", "S3", "S4")
 		for serial, want := range map[string]string{"S1": "serves", "S2": "hangs", "S3": "fails", "S4": "gone"} {
 			if got := a.of("medium", serial); got != want {

@@ -13,7 +13,6 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
-	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
 	_ "github.com/allpathsdown/allpathsdown/suites/all"
 	"github.com/allpathsdown/allpathsdown/suites/claim"
 )
@@ -454,7 +453,7 @@ func noErrors(p *tape, scenario, guest string) {
 }
 
 func init() {
-	for _, s := range scenario.Catalogue() {
+	for _, s := range catalogue() {
 		id, name := "integrity.acknowledged-writes."+s.Name, s.Name
 		saboteurs = append(saboteurs,
 			saboteur{id, "an acknowledged write is gone", func(p *tape) { loseWrite(p, name) }},
@@ -485,7 +484,7 @@ func loseWrite(p *tape, scenario string) {
 func TestTheBaselinesConfirmEveryClaim(t *testing.T) {
 	g := NewWithT(t)
 	left := map[string]bool{}
-	for _, c := range claim.All() {
+	for _, c := range registered() {
 		left[c.ID] = true
 	}
 	for _, p := range []*tape{load(t), loadWindows(t)} {
@@ -507,7 +506,7 @@ func TestTheBaselinesConfirmEveryClaim(t *testing.T) {
 // tape is the one that a saboteur spoils.
 func (s saboteur) tape(t testing.TB) *tape {
 	t.Helper()
-	for _, c := range claim.All() {
+	for _, c := range registered() {
 		if c.ID == s.claim {
 			return loadFor(t, c.In.Name)
 		}
@@ -519,7 +518,7 @@ func (s saboteur) tape(t testing.TB) *tape {
 func TestEveryClaimHasASaboteur(t *testing.T) {
 	g := NewWithT(t)
 	known := map[string]bool{}
-	for _, c := range claim.All() {
+	for _, c := range registered() {
 		known[c.ID] = true
 		g.Expect(slices.ContainsFunc(saboteurs, func(s saboteur) bool { return s.claim == c.ID })).To(BeTrue(),
 			"nothing refutes %s: add a saboteur that turns it red, and only it", c.ID)
@@ -562,7 +561,7 @@ func TestSaboteursTurnExactlyTheirClaimRed(t *testing.T) {
 }
 
 func TestALostWriteIsRedWhateverElseHappens(t *testing.T) {
-	for _, s := range scenario.Catalogue() {
+	for _, s := range catalogue() {
 		id := "integrity.acknowledged-writes." + s.Name
 		t.Run(s.Name, func(t *testing.T) {
 			t.Run("and the other guest could not be asked", func(t *testing.T) {
@@ -602,7 +601,7 @@ func TestALostWriteIsRedWhateverElseHappens(t *testing.T) {
 }
 
 func TestWritesThatNobodyReadBackProveNothing(t *testing.T) {
-	for _, s := range scenario.Catalogue() {
+	for _, s := range catalogue() {
 		id := "integrity.acknowledged-writes." + s.Name
 		t.Run(s.Name, func(t *testing.T) {
 			g := NewWithT(t)

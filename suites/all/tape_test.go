@@ -129,8 +129,19 @@ const host = "hypervisor/esxi"
 
 var vms = []string{"hypervisor/vm/a", "hypervisor/vm/b"}
 
-// scenarios are all that the tape has.
-func scenarios() []scenario.Spec { return append(scenario.Catalogue(), scenario.HostDown) }
+// scenarios are all that the tapes have.
+func scenarios() []scenario.Spec { return append(catalogue(), scenario.HostDown) }
+
+// catalogue is the scenarios that are about a host and its target. Those of a cluster are on no tape: what refutes their claims are
+// stand-ins that misbehave.
+func catalogue() []scenario.Spec {
+	return slices.DeleteFunc(scenario.Catalogue(), func(s scenario.Spec) bool { return s.Fault.OfCluster() })
+}
+
+// registered are the claims that the tapes are for: all but those of clusters.
+func registered() []*claim.Claim {
+	return slices.DeleteFunc(claim.All(), func(c *claim.Claim) bool { return len(c.Where.Clusters) > 0 || c.In.Fault.OfCluster() })
+}
 
 // copied returns a line that can be spoilt without the other.
 func copied(l line) line {
@@ -178,7 +189,7 @@ func (p *tape) again(what, name string) {
 
 // claims are those of the tape's scenarios.
 func (p *tape) claims() []*claim.Claim {
-	return slices.DeleteFunc(claim.All(), func(c *claim.Claim) bool {
+	return slices.DeleteFunc(registered(), func(c *claim.Claim) bool {
 		return !slices.ContainsFunc(p.has, func(s scenario.Spec) bool { return s.Name == c.In.Name })
 	})
 }

@@ -42,7 +42,7 @@ func TestObserve(t *testing.T) {
 		t.Errorf("offline was told as %+v", o)
 	}
 	undo(us)
-	_, from = n.state(t, from, disk, drivers.TopicDisk, "online")
+	n.state(t, from, disk, drivers.TopicDisk, "online")
 	wait := func() {
 		t.Helper()
 		for l.sim.State() != "" || d.Resilient(t.Context()) != nil {

@@ -18,8 +18,8 @@ import (
 var (
 	fast = sim.Times{Kernel: 40 * time.Millisecond, Stargate: 80 * time.Millisecond, Copy: 100 * time.Millisecond, Redirect: 60 * time.Millisecond, Return: 60 * time.Millisecond,
 		Boot: 60 * time.Millisecond, Shutdown: 40 * time.Millisecond, Rejoin: 40 * time.Millisecond, Scrub: 60 * time.Millisecond, Repair: 100 * time.Millisecond}
-	quick = timing{prism: 2500 * time.Millisecond, every: 300 * time.Millisecond, shell: 4 * time.Second, look: 500 * time.Millisecond, read: 200 * time.Millisecond,
-		act: 2 * time.Second, down: 3 * time.Second, poll: 20 * time.Millisecond, settle: 3 * time.Second}
+	quick = timing{prism: 2 * time.Second, every: 400 * time.Millisecond, shell: 2500 * time.Millisecond, look: 600 * time.Millisecond, read: 200 * time.Millisecond,
+		act: 10 * time.Second, down: 3 * time.Second, poll: 20 * time.Millisecond, settle: 3 * time.Second}
 )
 
 // lab is a stand-in and how drivers are opened on it.

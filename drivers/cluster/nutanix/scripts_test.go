@@ -83,6 +83,12 @@ func TestLookCVM(t *testing.T) {
 		if _, err := w.Write(make([]byte, 8192)); err != nil {
 			t.Error(err)
 		}
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			if b, err := os.ReadFile(filepath.Join(b.dir, "apd-read-S2.rc")); err == nil && len(b) > 0 { // the last that it writes
+				return
+			}
+		}
+		t.Error("the reader is still there")
 	})
 	if err := os.Mkdir(filepath.Join(b.dir, "dev/sdc"), 0o755); err != nil {
 		t.Fatal(err)

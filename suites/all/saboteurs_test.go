@@ -13,6 +13,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
+	"github.com/allpathsdown/allpathsdown/fixtures/scenario"
 	_ "github.com/allpathsdown/allpathsdown/suites/all"
 	"github.com/allpathsdown/allpathsdown/suites/claim"
 )
@@ -453,7 +454,7 @@ func noErrors(p *tape, scenario, guest string) {
 }
 
 func init() {
-	for _, s := range catalogue() {
+	for _, s := range scenario.Catalogue() {
 		id, name := "integrity.acknowledged-writes."+s.Name, s.Name
 		saboteurs = append(saboteurs,
 			saboteur{id, "an acknowledged write is gone", func(p *tape) { loseWrite(p, name) }},
@@ -562,7 +563,7 @@ func TestSaboteursTurnExactlyTheirClaimRed(t *testing.T) {
 }
 
 func TestALostWriteIsRedWhateverElseHappens(t *testing.T) {
-	for _, s := range catalogue() {
+	for _, s := range scenario.Catalogue() {
 		id := "integrity.acknowledged-writes." + s.Name
 		t.Run(s.Name, func(t *testing.T) {
 			t.Run("and the other guest could not be asked", func(t *testing.T) {
@@ -602,7 +603,7 @@ func TestALostWriteIsRedWhateverElseHappens(t *testing.T) {
 }
 
 func TestWritesThatNobodyReadBackProveNothing(t *testing.T) {
-	for _, s := range catalogue() {
+	for _, s := range scenario.Catalogue() {
 		id := "integrity.acknowledged-writes." + s.Name
 		t.Run(s.Name, func(t *testing.T) {
 			g := NewWithT(t)

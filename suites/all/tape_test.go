@@ -142,17 +142,11 @@ const host = "hypervisor/esxi"
 var vms = []string{"hypervisor/vm/a", "hypervisor/vm/b"}
 
 // scenarios are all that the tapes have.
-func scenarios() []scenario.Spec { return append(catalogue(), scenario.HostDown) }
+func scenarios() []scenario.Spec { return append(scenario.Catalogue(), scenario.HostDown) }
 
-// catalogue is the scenarios that are about a host and its target. Those of a cluster are on no tape: what refutes their claims are
-// stand-ins that misbehave.
-func catalogue() []scenario.Spec {
-	return slices.DeleteFunc(scenario.Catalogue(), func(s scenario.Spec) bool { return s.Fault.OfCluster() })
-}
-
-// registered are the claims that the tapes are for: all but those of clusters.
+// registered are the claims that the tapes are for: all but those about one product's cluster, which stand-ins that misbehave refute.
 func registered() []*claim.Claim {
-	return slices.DeleteFunc(claim.All(), func(c *claim.Claim) bool { return len(c.Where.Clusters) > 0 || c.In.Fault.OfCluster() })
+	return slices.DeleteFunc(claim.All(), func(c *claim.Claim) bool { return len(c.Where.Clusters) > 0 })
 }
 
 // copied returns a line that can be spoilt without the other.

@@ -89,7 +89,11 @@ func TestNothingIsSaidOfAFaultThatWasNotProven(t *testing.T) {
 	for _, c := range unproven {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
-			for _, p := range []*tape{load(t), loadWindows(t), loadCluster(t)} {
+			tapes := []*tape{load(t), loadWindows(t)}
+			if !strings.Contains(c.name, "control") { // of a cluster the parts without the fault are the control
+				tapes = append(tapes, loadCluster(t))
+			}
+			for _, p := range tapes {
 				c.spoil(p)
 				for id, v := range p.judge() {
 					g.Expect(v.Outcome).To(Equal(record.Inconclusive), "%s: %s", id, v.Why)

@@ -167,8 +167,7 @@ type clusterWatch struct {
 	repaired map[int]int     // copies that each OSD has mended
 	stuck    string          // the words about stuck I/O
 	logged   map[string]bool // entries of the audit log
-	first    bool
-	read     time.Duration // when the object with the bad copy was read last
+	read     time.Duration   // when the object with the bad copy was read last
 }
 
 func (w *clusterWatch) look(ctx context.Context, began time.Duration) error {

@@ -42,6 +42,7 @@ type Options struct {
 	CrashHost bool // the host may be crashed
 
 	Grace  time.Duration // how much later than its context a call may end; 0: 2 s
+	Heal   time.Duration // how long a cluster must have had all its redundancy before something is done to it; 0: at the moment
 	Settle time.Duration // how long State and Observe may take to show a change; 0: 15 s
 }
 
@@ -60,6 +61,10 @@ func Run(t *testing.T, open func(t *testing.T) (drivers.Driver, drivers.Clock), 
 				t.Skip(r.lacks)
 			}
 			k := newKit(func() (drivers.Driver, drivers.Clock) { return open(t) }, o)
+			d, _ := open(t)
+			if err := errors.Join(k.whole(d), d.Close()); err != nil {
+				t.Fatal(err)
+			}
 			if err := r.check(k); err != nil {
 				t.Error(err)
 			}
@@ -424,6 +429,29 @@ func (k *kit) settled(before string, same bool) (string, bool) {
 		now := k.o.State()
 		if (now == before) == same || time.Now().After(end) {
 			return now, (now == before) == same
+		}
+	}
+}
+
+// whole waits until a cluster has all its redundancy, for as long as it shall last: it refuses what is done to it before.
+func (k *kit) whole(d drivers.Driver) error {
+	r, ok := d.(drivers.Resilient)
+	if !ok {
+		return nil
+	}
+	var since time.Time
+	for end := time.Now().Add(k.o.Settle + k.o.Heal); ; time.Sleep(50 * time.Millisecond) {
+		err := k.timed(patience, r.Resilient)
+		switch {
+		case err != nil && time.Now().After(end):
+			return violated("a cluster to which nothing is done any more", err)
+		case err != nil:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		}
+		if err == nil && time.Since(since) >= k.o.Heal {
+			return nil
 		}
 	}
 }

@@ -110,6 +110,7 @@ var aosScenarios = []scenario.Spec{scenario.DiskRots, scenario.DaemonDies, scena
 	scenario.DiskStalls, nutanix.Returns}
 
 func TestAClusterLikeTheDocumentConfirms(t *testing.T) {
+	whole(t)
 	g := NewWithT(t)
 	vs := onAOS(t, aos{}, aosScenarios...)
 	judged := 0

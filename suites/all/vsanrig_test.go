@@ -79,9 +79,7 @@ func TestAVSANClusterThatKeepsItsContractConfirms(t *testing.T) {
 			slices.DeleteFunc(slices.Clone(claimsCurrent), func(id string) bool { return id == "vsan.one-disk-takes-its-group-along" })},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.rig.CacheDisk || !c.rig.VSAN.Dedup {
-				whole(t)
-			}
+			whole(t)
 			g := NewWithT(t)
 			vs := onVSAN(t, c.rig, c.in)
 			g.Expect(with(vs, record.Confirmed)).To(Equal(c.want), "%v", vs)
@@ -133,9 +131,7 @@ var misbehavingVSAN = []otherwise{
 func TestAVSANClusterThatIsOtherwiseRefutesExactlyOneClaim(t *testing.T) {
 	for _, m := range misbehavingVSAN {
 		t.Run(m.version+" "+m.name, func(t *testing.T) {
-			if !m.short {
-				whole(t)
-			}
+			whole(t)
 			vs := onVSAN(t, rig.VSANConfig{Version: m.version, VSAN: vsphere.VSAN{Dedup: true, Misbehave: m.like}}, m.in)
 			NewWithT(t).Expect(with(vs, record.Refuted)).To(Equal([]string{m.claim}), "%v", vs)
 		})

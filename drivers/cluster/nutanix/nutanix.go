@@ -7,6 +7,9 @@
 //	cluster     unprotected   sample [byte]  cluster_under_replicated_data_bytes, each look
 //	vm/NAME     local-bytes   sample [byte]  read from the own node's disks within Prism's last interval, where it tells that
 //	vm/NAME     remote-bytes  sample [byte]  the same from other nodes' disks
+//	cluster     central       state          Prism Central, asked while Prism Element is silent: answers, silent, not asked
+//	vm/NAME     central-place state          the host on which Prism Central says that it runs, or last ran
+//	vm/NAME     central-power state          on, off, paused, unknown: its word on that too
 //	disk/SERIAL stuck-io      event          kernel-abort: the CVM's kernel aborts a command; stargate: Stargate's log on the disk
 //
 // Disks are named by serial number, hosts and CVMs as Prism names them. What is not from a public source is marked "from memory".
@@ -58,6 +61,7 @@ type Config struct {
 	Disk         string   `yaml:"disk" json:"disk"`             // serial number or id of the disk under fault, one of that CVM
 	Stall        string   `yaml:"stall" json:"stall"`           // where the disk stalls: below SCSI (needs backing), or above it
 	Backing      *Backing `yaml:"backing" json:"backing"`
+	Central      *Central `yaml:"central" json:"central"`     // a second source for VMs while Prism Element is silent; it may be left out
 	Egroup       string   `yaml:"egroup" json:"egroup"`       // an extent group's file on that disk, which disk-corrupt overwrites 4 KiB of
 	HostBoot     string   `yaml:"host_boot" json:"host_boot"` // how long a boot of such a host was seen to take: "9m"; for comparison only
 }
@@ -124,10 +128,11 @@ var defaults = timing{prism: 5 * time.Second, every: time.Second, shell: 6 * tim
 
 // Driver is a cluster in a lab.
 type Driver struct {
-	env   drivers.Env
-	cfg   Config
-	t     timing
-	prism *prism
+	env     drivers.Env
+	cfg     Config
+	t       timing
+	prism   *prism
+	central *central // nil when the lab file names none
 
 	mu       sync.Mutex
 	layout   *layout // what was found; nil before
@@ -176,7 +181,11 @@ func open(env drivers.Env, cfg Config, getenv func(string) string) (*Driver, err
 			return nil, bad("host_boot is "+quoted(cfg.HostBoot), "Write host_boot: and a time, such as 9m", err)
 		}
 	}
-	password, err := secret(cfg, getenv)
+	key := cfg.PasswordEnv
+	if key == "" {
+		key = "NUTANIX_PASSWORD"
+	}
+	password, err := secret(cfg.PasswordFile, key, getenv)
 	if err != nil || cfg.User == "" {
 		return nil, bad("no usable login", "Give user, and password_file or NUTANIX_PASSWORD", err)
 	}
@@ -190,7 +199,15 @@ func open(env drivers.Env, cfg Config, getenv func(string) string) (*Driver, err
 			return nil, bad(key+" is not usable", "Give "+key+": with key_file and known_hosts", err)
 		}
 	}
-	return &Driver{env: env, cfg: cfg, t: defaults, prism: newPrism(cfg.Address, cfg.User, password, tr, env.Dial)}, nil
+	d := &Driver{env: env, cfg: cfg, t: defaults, prism: newPrism(cfg.Address, cfg.User, password, tr, env.Dial)}
+	if cfg.Central != nil {
+		c, cause, do, err := openCentral(*cfg.Central, env.Dial, getenv)
+		if c == nil {
+			return nil, bad(cause, do, err)
+		}
+		d.central = c
+	}
+	return d, nil
 }
 
 func (l Login) filled(user string) Login {
@@ -213,6 +230,9 @@ func (d *Driver) Probe(ctx context.Context) error {
 	if _, err := d.tolerance(ctx, domainDisk); err != nil {
 		return d.operator(err)
 	}
+	if err := d.probeCentral(ctx, l); err != nil {
+		return err
+	}
 	n := l.target
 	if n == nil {
 		return nil
@@ -229,5 +249,8 @@ func (d *Driver) Probe(ctx context.Context) error {
 // Close ends idle connections.
 func (d *Driver) Close() error {
 	d.prism.close()
+	if d.central != nil {
+		d.central.prism.close()
+	}
 	return nil
 }

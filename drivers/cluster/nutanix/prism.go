@@ -157,19 +157,15 @@ func ask[T any](ctx context.Context, d *Driver, path string, read func([]byte) (
 
 func (p *prism) close() { p.http.CloseIdleConnections() }
 
-// secret reads the password.
-func secret(c Config, getenv func(string) string) (string, error) {
-	if c.PasswordFile == "" {
-		key := c.PasswordEnv
-		if key == "" {
-			key = "NUTANIX_PASSWORD"
-		}
+// secret reads a password out of a file, or else out of a variable.
+func secret(file, key string, getenv func(string) string) (string, error) {
+	if file == "" {
 		if s := getenv(key); s != "" {
 			return s, nil
 		}
 		return "", errors.New("no password is given")
 	}
-	b, err := os.ReadFile(c.PasswordFile)
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("reading password_file: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -374,10 +376,33 @@ func readAudits(b []byte) ([]task, error) {
 	})
 }
 
-// readProblem finds the words of an error's body, which is no page for browsers.
+// readProblem finds the words of an error's body, which is no page for browsers: a message, with a code of its own where there is
+// one, or Prism Central's lists and maps of them.
 func readProblem(b []byte) string {
-	if v, err := decode[struct{ Message string }](b); err == nil && v.Message != "" {
+	v, err := decode[struct {
+		Message string
+		Code    int
+		List    []struct{ Reason, Message string } `json:"message_list"`
+		Info    map[string]string                  `json:"message_info"`
+	}](b)
+	var said []string
+	switch {
+	case err != nil:
+	case v.Message != "" && v.Code != 0:
+		return fmt.Sprintf("%d %s", v.Code, v.Message)
+	case v.Message != "":
 		return v.Message
+	case len(v.List) > 0:
+		for _, m := range v.List {
+			said = append(said, strings.Trim(m.Reason+": "+m.Message, ": "))
+		}
+	default:
+		for _, k := range slices.Sorted(maps.Keys(v.Info)) {
+			said = append(said, k+": "+v.Info[k])
+		}
+	}
+	if len(said) > 0 {
+		return strings.Join(said, "; ")
 	}
 	if s := strings.TrimSpace(string(b[:min(len(b), 2*textLimit)])); !strings.HasPrefix(s, "<") {
 		return s

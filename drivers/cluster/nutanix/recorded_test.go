@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,8 +20,19 @@ import (
 // recorded is a module whose tests have answers of a real Prism Central. It is no dependency: its files are only read here.
 const recorded = "github.com/nutanix-cloud-native/prism-go-client@v0.8.0"
 
-// bodies returns the recorded answers, or skips the test where the module cannot be had.
-func bodies(t *testing.T) map[string]string {
+// recording is one answer of it.
+type recording struct {
+	file, method, path string
+	status             int
+	body               string
+}
+
+func (r recording) String() string {
+	return fmt.Sprintf("%s %s %s (%d)", r.file, r.method, r.path, r.status)
+}
+
+// recordings returns all of them, or skips the test where the module cannot be had.
+func recordings(t *testing.T) []recording {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("a short run asks no module proxy")
@@ -33,36 +46,57 @@ func bodies(t *testing.T) map[string]string {
 	if jerr := json.Unmarshal(out, &m); err != nil || jerr != nil || m.Dir == "" {
 		t.Skipf("%s cannot be had: %v %s", recorded, err, m.Error)
 	}
-	files, err := filepath.Glob(filepath.Join(m.Dir, "v3", "mocks", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("%s has no recordings: %v", recorded, err)
-	}
-	found := map[string]string{}
-	for _, file := range files {
-		f, err := os.Open(file)
-		if err != nil {
-			t.Fatal(err)
+	var found []recording
+	for _, dir := range []string{"v3", "konnector"} {
+		files, err := filepath.Glob(filepath.Join(m.Dir, dir, "mocks", "*.yaml"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s has no recordings of %s: %v", recorded, dir, err)
 		}
-		for dec := yaml.NewDecoder(f); ; {
-			var doc struct {
-				Spec struct {
-					Req  struct{ Method, URL string }
-					Resp struct{ Body string }
+		for _, file := range files {
+			found = append(found, recordingsIn(t, file)...)
+		}
+	}
+	return found
+}
+
+func recordingsIn(t *testing.T, file string) []recording {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var found []recording
+	for dec := yaml.NewDecoder(f); ; {
+		var doc struct {
+			Spec struct {
+				Req  struct{ Method, URL string }
+				Resp struct {
+					Status int `yaml:"status_code"`
+					Body   string
 				}
 			}
-			err := dec.Decode(&doc)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Logf("%s: %v", filepath.Base(file), err)
-				break
-			}
-			if b := strings.TrimSpace(doc.Spec.Resp.Body); json.Valid([]byte(b)) {
-				found[filepath.Base(file)+" "+doc.Spec.Req.Method+" "+doc.Spec.Req.URL] = b
-			}
 		}
-		f.Close()
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		at, uerr := url.Parse(doc.Spec.Req.URL)
+		if err != nil || uerr != nil || doc.Spec.Resp.Status == 0 {
+			t.Fatalf("%s: document %d cannot be read: %v, %v", filepath.Base(file), len(found)+1, err, uerr)
+		}
+		found = append(found, recording{filepath.Base(file), doc.Spec.Req.Method, at.Path, doc.Spec.Resp.Status, strings.TrimSpace(doc.Spec.Resp.Body)})
+	}
+}
+
+// bodies are what they have of JSON.
+func bodies(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for i, r := range recordings(t) {
+		if json.Valid([]byte(r.body)) {
+			found[fmt.Sprintf("%d: %s", i, r)] = r.body
+		}
 	}
 	return found
 }

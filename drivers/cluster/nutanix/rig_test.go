@@ -78,6 +78,9 @@ func (l *lab) open() *Driver {
 		l.t.Fatal(err)
 	}
 	d.t = quick
+	if d.central != nil {
+		d.central.limit = quick.prism
+	}
 	return d
 }
 

@@ -105,6 +105,10 @@ func (d *Driver) passthrough(ctx context.Context, n *node) string {
 
 // Examine looks at what makes a lab unlike a cluster that somebody runs.
 func (d *Driver) Examine(ctx context.Context) []drivers.Finding {
+	return append(d.examineController(ctx), d.examineCentral(ctx)...)
+}
+
+func (d *Driver) examineController(ctx context.Context) []drivers.Finding {
 	const what = "the storage controller is passed through to the CVM"
 	l, err := d.find(ctx)
 	if err != nil || l.target == nil {

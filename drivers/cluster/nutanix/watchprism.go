@@ -95,8 +95,12 @@ func (w *watcher) lookVMs(ctx context.Context, since time.Duration) {
 	}
 	vms, err := ask(ctx, w.d, v2+"vms/", readVMs)
 	if err != nil {
+		if !answered(err) {
+			w.lookCentral(ctx, since, l)
+		}
 		return
 	}
+	w.leaveCentral(ctx, since)
 	w.mu.Lock()
 	for _, v := range vms {
 		w.names[v.uuid] = v.name

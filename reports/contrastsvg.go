@@ -16,10 +16,10 @@ const (
 	svgWidth    = 1000
 	plotLeft    = 172
 	plotRight   = svgWidth - 24
-	headHeight  = 58
+	headHeight  = 80
 	laneHead    = 24
-	trackHigh   = 21
-	barHigh     = 11
+	trackHigh   = 22
+	barHigh     = 14
 	laneGap     = 22
 	axisHeight  = 44
 	letterWide  = 6.3 // of the small text, on average
@@ -32,10 +32,10 @@ const longest = 1e10
 const svgStyle = `
 text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#1f2328}
 .title{font-size:15px;font-weight:600}.lane{font-size:13px;font-weight:600}.end{text-anchor:end}.name{text-anchor:end;fill:#59636e}.dim{fill:#59636e}
-.back{fill:#fff}.fault{fill:#f6d5d5;opacity:.55}.rule{stroke:#d1d9e0}.edge{stroke:#b35900;stroke-dasharray:4 3}
-.out{fill:#c2313a}.bare{fill:#c77700}.wait{fill:#1f6fd1}.mark{fill:#7d3fc9}.maybe{opacity:.35}
+.on{fill:#fff;font-weight:600}.back{fill:#fff}.fault{fill:#f6d5d5;opacity:.55}.rule{stroke:#d1d9e0}.edge{stroke:#b35900;stroke-dasharray:4 3}
+.out{fill:#c2313a}.bare{fill:#a86400}.wait{fill:#1f6fd1}.mark{fill:#7d3fc9}.maybe{opacity:.35}
 @media (prefers-color-scheme:dark){
-text{fill:#e6edf3}.name,.dim{fill:#9da7b3}.back{fill:#0d1117}.fault{fill:#6b2b30;opacity:.45}.rule{stroke:#3d444d}.edge{stroke:#e0a458}
+text{fill:#e6edf3}.name,.dim{fill:#9da7b3}.on{fill:#0d1117}.back{fill:#0d1117}.fault{fill:#6b2b30;opacity:.45}.rule{stroke:#3d444d}.edge{stroke:#e0a458}
 .out{fill:#ff7b7b}.bare{fill:#e3a53a}.wait{fill:#58a6ff}.mark{fill:#b98cff}}
 `
 
@@ -75,19 +75,21 @@ func (p *picture) bar(y float64, class string, may, from, to float64) {
 	p.say(`<rect x="%.1f" y="%.1f" width="%.1f" height="%d" rx="2" class="%s"/>`, a, y, max(b-a, 2), barHigh, class)
 }
 
-// label writes a text beside a bar: right of it where there is room, else left of it, else at the right edge.
-func (p *picture) label(y, from, to float64, s string) {
+// label writes a text beside a bar: right of it where there is room, else left of it, else on the bar, else at the right edge.
+func (p *picture) label(y, may, from, to float64, s string) {
 	s = cut(oneLine(s), lettersWide)
 	wide := letterWide * float64(len([]rune(s)))
-	x, y := p.x(to)+6, y+barHigh-1
+	x, y := p.x(to)+6, y+barHigh-3
 	if near := p.undo - x; near > -4 && near < 70 { // not across its line
 		x = p.undo + 6
 	}
-	switch left := p.x(from) - 6; {
+	switch left := p.x(may) - 6; {
 	case x+wide <= plotRight:
 		p.text(x, y, "", s)
 	case left-wide > plotLeft:
 		p.text(left, y, "end", s)
+	case wide+12 < p.x(to)-p.x(from):
+		p.text(p.x(from)+6, y, "on", s)
 	default:
 		p.text(plotRight-4, y, "end", s)
 	}
@@ -151,7 +153,8 @@ func (p *picture) lane(y float64, e record.Effect) {
 		head = append(head, "proves nothing: "+e.Unproven)
 	}
 	p.undo = p.x(e.Held.Hi)
-	p.text(16, y+14, "lane", cut(strings.Join(head, "  ·  "), 130))
+	p.text(16, y+14, "lane", cut(oneLine(strings.Join(head, " · ")), 88))
+	p.text(plotRight, y+14, "name", cut(oneLine("acted: "+acted(e)), 48))
 	top := y + laneHead
 	p.say(`<rect x="%.1f" y="%.1f" width="%.1f" height="%d" class="fault"/>`, p.x(0), top, p.undo-p.x(0), 4*trackHigh)
 	p.say(`<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" class="rule"/>`, plotLeft, top+4*trackHigh, plotRight, top+4*trackHigh)
@@ -159,9 +162,9 @@ func (p *picture) lane(y float64, e record.Effect) {
 	for i, t := range []struct {
 		name string
 		draw func(y float64, e record.Effect)
-	}{{"stopped", p.stops}, {"not all copies", p.unprotected}, {"guest's write waits", p.pause}, {"restarts and moves", p.marks}} {
+	}{{"stopped", p.stops}, {"not all copies", p.unprotected}, {"guest's write waits", p.pause}, {"machines restarted", p.marks}} {
 		at := top + float64(i*trackHigh) + (trackHigh-barHigh)/2
-		p.text(plotLeft-8, at+barHigh-1, "name", t.name)
+		p.text(plotLeft-8, at+barHigh-3, "name", t.name)
 		t.draw(at, e)
 	}
 }
@@ -180,7 +183,7 @@ func (p *picture) stops(y float64, e record.Effect) {
 	if more := len(e.Stopped) - 1; more > 0 {
 		s += fmt.Sprintf(", and %d more", more)
 	}
-	p.label(y, e.Stopped[0].Since.Lo, last, s)
+	p.label(y, e.Stopped[0].Since.Lo, e.Stopped[0].Since.Hi, last, s)
 }
 
 func (p *picture) unprotected(y float64, e record.Effect) {
@@ -200,7 +203,7 @@ func (p *picture) unprotected(y float64, e record.Effect) {
 	if e.Whole.At == nil {
 		s = "all copies back " + s
 	}
-	p.label(y, e.Unprotected[0].Since.Lo, last, s)
+	p.label(y, e.Unprotected[0].Since.Lo, e.Unprotected[0].Since.Hi, last, s)
 }
 
 func (p *picture) pause(y float64, e record.Effect) {
@@ -210,16 +213,16 @@ func (p *picture) pause(y float64, e record.Effect) {
 	}
 	from := e.Pause.Ended - e.Pause.Seconds
 	p.bar(y, "wait", from, from, e.Pause.Ended)
-	p.label(y, from, e.Pause.Ended, paused(e))
+	p.label(y, from, from, e.Pause.Ended, paused(e))
 }
 
 // marks draws a diamond for each machine that was restarted or moved.
 func (p *picture) marks(y float64, e record.Effect) {
-	last := 0.0
+	first, last := p.most, 0.0
 	for _, m := range append(append([]record.Mark{}, e.VMs.Restarted...), e.VMs.Moved...) {
 		x, mid := p.x(m.At.Hi), y+barHigh/2.0
 		p.say(`<path d="M%.1f %.1fl6 6l-6 6l-6 -6z" class="mark"/>`, x, mid-6)
-		last = max(last, m.At.Hi)
+		first, last = min(first, m.At.Hi), max(last, m.At.Hi)
 	}
 	var said []string
 	for _, k := range []struct {
@@ -232,11 +235,11 @@ func (p *picture) marks(y float64, e record.Effect) {
 	}
 	switch {
 	case len(said) > 0:
-		p.label(y, last, last+8*p.most/(plotRight-plotLeft), strings.Join(said, "; "))
+		p.label(y, first, last, last+8*p.most/(plotRight-plotLeft), strings.Join(said, "; "))
 	case e.VMs.Watched == 0:
 		p.nothing(y, "not watched")
 	default:
-		p.nothing(y, fmt.Sprintf("none of %d machines", e.VMs.Watched))
+		p.nothing(y, fmt.Sprintf("none of %d", e.VMs.Watched))
 	}
 }
 
@@ -249,7 +252,7 @@ func vms(ms []record.Mark) string {
 }
 
 // nothing says in words that a track has nothing to draw.
-func (p *picture) nothing(y float64, s string) { p.text(plotLeft+6, y+barHigh-1, "dim", s) }
+func (p *picture) nothing(y float64, s string) { p.text(plotLeft+6, y+barHigh-3, "dim", s) }
 
 // axis draws the seconds, in steps of 1, 2 or 5.
 func (p *picture) axis(y float64) {

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,25 +19,34 @@ import (
 func cmdBeside(_ context.Context, args []string) error {
 	f := flags("beside")
 	out := f.String("out", "", "the folder of the report; default beside the first run")
-	rest, err := parse(f, args, 2, 64, "the folders of two runs or more")
+	runs, err := severalRuns(f, args, out, "beside")
 	if err != nil {
 		return err
+	}
+	return beside(runs, *out)
+}
+
+// severalRuns reads the runs that a command was given. A report of them lies beside the first unless out says where.
+func severalRuns(f *flag.FlagSet, args []string, out *string, report string) ([]*record.Record, error) {
+	rest, err := parse(f, args, 2, 64, "the folders of two runs or more")
+	if err != nil {
+		return nil, err
 	}
 	var runs []*record.Record
 	for _, dir := range rest {
 		if dir, err = filepath.EvalSymlinks(dir); err != nil {
-			return fmt.Errorf("finding the run: %w", err)
+			return nil, fmt.Errorf("finding the run: %w", err)
 		}
 		r, err := record.Read(dir)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		runs = append(runs, r)
 	}
 	if *out == "" {
-		*out = filepath.Join(filepath.Dir(filepath.Clean(rest[0])), time.Now().UTC().Format("20060102-150405")+"-beside")
+		*out = filepath.Join(filepath.Dir(filepath.Clean(rest[0])), time.Now().UTC().Format("20060102-150405")+"-"+report)
 	}
-	return beside(runs, *out)
+	return runs, nil
 }
 
 // targetOf is what a run's target is: the driver of its lab file.

@@ -40,6 +40,7 @@ var commands = []command{
 	{"undo", "LAB", "put back what a run that died has left broken", cmdUndo},
 	{"report", "RUN", "build the reports of a run's folder again, from its record", cmdReport},
 	{"beside", "RUN RUN...", "one report of several runs, target beside target: do they behave alike (E10)", cmdBeside},
+	{"contrast", "[--scenario S] [--out DIR] RUN RUN...", "one fault on several platforms, in a table and a picture: what stopped, for how long, who had to act (X1)", cmdContrast},
 	{"lab up", "LAB [--profile P]", "bring a lab in a box up and leave it", cmdLabUp},
 	{"lab status", "LAB", "what runs, and every address", cmdLabStatus},
 	{"lab env", "LAB", "GOVC_* variables for its vSphere endpoint, for eval", cmdLabEnv},

@@ -69,6 +69,18 @@ func beginAOS(ctx context.Context, a aos) (*scenario.Session, *sim.Cluster, erro
 // onAOS runs scenarios on it in virtual time, and judges the claims about Nutanix alone.
 func onAOS(t *testing.T, a aos, specs ...scenario.Spec) map[string]record.Verdict {
 	t.Helper()
+	out := map[string]record.Verdict{}
+	rec := recordOnAOS(t, a, specs...)
+	for _, c := range claim.All() {
+		if strings.HasPrefix(c.ID, "nutanix.") && slices.ContainsFunc(specs, func(s scenario.Spec) bool { return s.Name == c.In.Name }) {
+			out[c.ID] = c.Verdict(rec)
+		}
+	}
+	return out
+}
+
+func recordOnAOS(t *testing.T, a aos, specs ...scenario.Spec) (rec *record.Record) {
+	t.Helper()
 	cert, err := prismCert()
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +91,6 @@ func onAOS(t *testing.T, a aos, specs ...scenario.Spec) map[string]record.Verdic
 			*p = d
 		}
 	}
-	out := map[string]record.Verdict{}
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		ctx, cancel := context.WithTimeout(context.Background(), 12*time.Hour)
@@ -94,15 +105,10 @@ func onAOS(t *testing.T, a aos, specs ...scenario.Spec) map[string]record.Verdic
 		}
 		g.Expect(s.End(ctx, "done")).To(Succeed())
 		g.Expect(c.Close()).To(Succeed())
-		rec, err := record.Read(s.Dir)
+		rec, err = record.Read(s.Dir)
 		g.Expect(err).NotTo(HaveOccurred())
-		for _, c := range claim.All() {
-			if strings.HasPrefix(c.ID, "nutanix.") && slices.ContainsFunc(specs, func(s scenario.Spec) bool { return s.Name == c.In.Name }) {
-				out[c.ID] = c.Verdict(rec)
-			}
-		}
 	})
-	return out
+	return rec
 }
 
 // aosScenarios are those that claims about Nutanix alone speak of.

@@ -21,8 +21,19 @@ import (
 // onVSAN runs scenarios on a simulated vSAN cluster, through the real driver and in virtual time, and judges its claims.
 func onVSAN(t *testing.T, c rig.VSANConfig, specs ...scenario.Spec) map[string]record.Verdict {
 	t.Helper()
-	c.Dir = t.TempDir()
 	out := map[string]record.Verdict{}
+	rec := recordOnVSAN(t, c, specs...)
+	for _, c := range claim.All() {
+		if slices.Contains(c.Where.Clusters, "vsan") && slices.ContainsFunc(specs, func(s scenario.Spec) bool { return s.Name == c.In.Name }) {
+			out[c.ID] = c.Verdict(rec)
+		}
+	}
+	return out
+}
+
+func recordOnVSAN(t *testing.T, c rig.VSANConfig, specs ...scenario.Spec) (rec *record.Record) {
+	t.Helper()
+	c.Dir = t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
 		ctx, cancel := context.WithTimeout(context.Background(), 24*time.Hour)
@@ -38,15 +49,10 @@ func onVSAN(t *testing.T, c rig.VSANConfig, specs ...scenario.Spec) map[string]r
 		if d := os.Getenv("APD_RIG_KEEP"); d != "" {
 			os.CopyFS(d, os.DirFS(r.Dir))
 		}
-		rec, err := record.Read(r.Dir)
+		rec, err = record.Read(r.Dir)
 		g.Expect(err).NotTo(HaveOccurred())
-		for _, c := range claim.All() {
-			if slices.Contains(c.Where.Clusters, "vsan") && slices.ContainsFunc(specs, func(s scenario.Spec) bool { return s.Name == c.In.Name }) {
-				out[c.ID] = c.Verdict(rec)
-			}
-		}
 	})
-	return out
+	return rec
 }
 
 // claims2020 and claimsCurrent are the claims of each contract that are confirmed by a cluster which keeps to it.

@@ -197,7 +197,8 @@ func (c *Claim) Verdict(r *record.Record) record.Verdict {
 		}
 		return record.Verdict{Outcome: record.Inconclusive, Why: why}
 	}
-	v, bad := unproven(run)
+	v := record.Verdict{Outcome: record.Inconclusive, Why: run.Unproven()}
+	bad := v.Why != ""
 	if bad && !c.Always {
 		return v
 	}
@@ -213,49 +214,6 @@ func (c *Claim) Verdict(r *record.Record) record.Verdict {
 	return v
 }
 
-// unproven is the verdict where the scenario proves nothing: it was cut off, or its fault was not seen to work.
-func unproven(run record.Run) (record.Verdict, bool) {
-	inconclusive := func(why string) (record.Verdict, bool) {
-		return record.Verdict{Outcome: record.Inconclusive, Why: why}, true
-	}
-	if broke := slices.DeleteFunc(run.LabFailures(), func(m record.Moment) bool { return asked(run, m) }); len(broke) > 0 {
-		return inconclusive("the lab broke: " + broke[0].Text)
-	}
-	if ok, why := run.Complete(); !ok {
-		return inconclusive(why)
-	}
-	faults := run.Faults()
-	if len(faults) == 0 {
-		return inconclusive("no fault was injected")
-	}
-	for _, f := range faults {
-		switch {
-		case f.Kind == drivers.NoFault:
-			return inconclusive("nothing was injected: this run is a control")
-		case !f.Proven():
-			return inconclusive("the fault was not proven: " + f.Failed)
-		}
-		if control, ok := run.Lane(drivers.Path, "control"); ok {
-			if m, hit := run.During(f).Ever(control, "portal", "refuses", "rejects"); hit {
-				return inconclusive("the control, which no fault may touch, was hit too: " + m.Text)
-			}
-			during := run.During(f)
-			if during.Seconds(control, "portal", "answers") < float64(during.To-during.From)/2000 { // a busy machine may be late now and then
-				return inconclusive("the control, which no fault may touch, did not answer either")
-			}
-		}
-	}
-	return record.Verdict{}, false
-}
-
-// asked tells whether a failure of the target is what the scenario's fault is: a power cut is the doing of another driver than the
-// target's own, which sees a reboot that it did not ask for.
-func asked(run record.Run, broke record.Moment) bool {
-	return broke.Lane.Role == drivers.Target && slices.ContainsFunc(run.Faults(), func(f record.Fault) bool {
-		return f.Kind == drivers.PowerCut || f.Kind == drivers.Reboot
-	})
-}
-
 // weakest returns the weakest provenance among the lanes that evidence rests on: real, then embedded, then modelled.
 func weakest(run record.Run, ev []record.Pointer) drivers.Provenance {
 	var ps []drivers.Provenance
@@ -269,13 +227,4 @@ func weakest(run record.Run, ev []record.Pointer) drivers.Provenance {
 }
 
 // Weakest returns the weakest provenance, "" of none.
-func Weakest(ps ...drivers.Provenance) drivers.Provenance {
-	rank := map[drivers.Provenance]int{drivers.Real: 1, drivers.Embedded: 2, drivers.Modelled: 3}
-	worst := drivers.Provenance("")
-	for _, p := range ps {
-		if rank[p] > rank[worst] {
-			worst = p
-		}
-	}
-	return worst
-}
+func Weakest(ps ...drivers.Provenance) drivers.Provenance { return record.Weakest(ps...) }

@@ -238,9 +238,7 @@ func NoEvents(run record.Run, lane drivers.Lane, topic string, types ...string) 
 }
 
 // Cut is when a fault took the storage away: some time between its injection and when it was seen to work.
-func Cut(f record.Fault) record.Moment {
-	return record.Moment{Lo: f.Begin.Lo, Hi: f.Active.Hi, Lane: f.Begin.Lane, What: f.Begin.What}
-}
+func Cut(f record.Fault) record.Moment { return f.Cut() }
 
 // SCSITimeout returns a guest's own timeout for a command to its disk, in seconds, as it was read from the guest.
 func SCSITimeout(run record.Run, guest drivers.Lane) (float64, bool) {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 	"github.com/allpathsdown/allpathsdown/drivers/sshell"
 	"github.com/allpathsdown/allpathsdown/drivers/target/overssh/oversshtest"
 )
@@ -105,7 +106,7 @@ func TestLogin(t *testing.T) {
 	c.KeyFile, _ = oversshtest.Key(t, b.Dir, "other")
 	_, err := shell(t, c).Run(t.Context(), "true", nil)
 	g.Expect(err).To(MatchError(sshell.ErrLogin))
-	c.Address = oversshtest.FreeAddr(t)
+	c.Address = iscsitest.FreeAddr(t)
 	_, err = shell(t, c).Run(t.Context(), "true", nil)
 	g.Expect(err).To(MatchError(ContainSubstring("connecting: ")))
 }

@@ -533,6 +533,7 @@ func TestEveryClaimHasASaboteur(t *testing.T) {
 }
 
 func TestSaboteursTurnExactlyTheirClaimRed(t *testing.T) {
+	whole(t)
 	before := load(t).judge()
 	maps.Copy(before, loadWindows(t).judge())
 	maps.Copy(before, loadCluster(t).judge())
@@ -563,6 +564,7 @@ func TestSaboteursTurnExactlyTheirClaimRed(t *testing.T) {
 }
 
 func TestALostWriteIsRedWhateverElseHappens(t *testing.T) {
+	whole(t)
 	for _, s := range scenario.Catalogue() {
 		id := "integrity.acknowledged-writes." + s.Name
 		t.Run(s.Name, func(t *testing.T) {
@@ -603,6 +605,7 @@ func TestALostWriteIsRedWhateverElseHappens(t *testing.T) {
 }
 
 func TestWritesThatNobodyReadBackProveNothing(t *testing.T) {
+	whole(t)
 	for _, s := range scenario.Catalogue() {
 		id := "integrity.acknowledged-writes." + s.Name
 		t.Run(s.Name, func(t *testing.T) {

@@ -68,6 +68,6 @@ func TestAnOutageWithoutABlueScreenDecidesNothingOfIt(t *testing.T) {
 func whole(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("one outage is enough for a short run")
+		t.Skip("a short run, under the race detector, has enough with less; make test runs all of it once without")
 	}
 }

@@ -68,15 +68,20 @@ func StartWith(t testing.TB, opts [][2]string, sizes ...int64) *Tgt {
 	return g
 }
 
-// FreeAddr is a loopback address with a port that was free a moment ago.
+// FreeAddr is a loopback address with a port that was free a moment ago. It is below those that Linux gives to outgoing
+// connections (from 32768 on): one of these may sit on a port while a test's daemon is down, and the daemon could not come back.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("looking for a free port: %v", err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(12000)))); err == nil {
+			defer func() { _ = l.Close() }()
+			return l.Addr().String()
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	t.Fatalf("looking for a free port: %v", err)
+	return ""
 }
 
 // File is the backing file of a LUN: what is really on the disk.

@@ -18,6 +18,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/conformance"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 	"github.com/allpathsdown/allpathsdown/drivers/localproc"
 	"github.com/allpathsdown/allpathsdown/drivers/target/overssh"
 	"github.com/allpathsdown/allpathsdown/drivers/target/overssh/oversshtest"
@@ -46,13 +47,13 @@ func newRig(t *testing.T) *rig {
 	if _, err := localproc.LookPath("istgt"); err != nil {
 		t.Skipf("%v (Debian package istgt)", err)
 	}
-	r := &rig{t: t, box: oversshtest.New(t), portal: oversshtest.FreeAddr(t), clock: drivers.Clock{Zero: time.Now()}}
+	r := &rig{t: t, box: oversshtest.New(t), portal: iscsitest.FreeAddr(t), clock: drivers.Clock{Zero: time.Now()}}
 	r.box.Map(debian, r.box.Program("istgt.init", initScript))
 	r.box.Map(pidFile, filepath.Join(r.box.Dir, "pid"))
 	bin, _ := localproc.LookPath("istgt")
 	r.box.Program("istgt", "exec "+bin+` "$@"`)
 	_, port, _ := net.SplitHostPort(r.portal)
-	_, control, _ := net.SplitHostPort(oversshtest.FreeAddr(t))
+	_, control, _ := net.SplitHostPort(iscsitest.FreeAddr(t))
 	lun := r.box.Write("disk", strings.Repeat("\x00", 1<<20))
 	r.box.Write("auth.conf", "")
 	r.box.Write("istgt.conf", fmt.Sprintf(`[Global]

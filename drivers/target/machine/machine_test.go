@@ -18,6 +18,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers/conformance"
 	"github.com/allpathsdown/allpathsdown/drivers/hypervisor/qemu"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 	"github.com/allpathsdown/allpathsdown/drivers/target/local"
 	"github.com/allpathsdown/allpathsdown/drivers/target/overssh/oversshtest"
 )
@@ -36,7 +37,7 @@ type launcher struct {
 
 func daemon(t *testing.T, dir string, control int) local.Config {
 	t.Helper()
-	c := local.Config{Control: control, Dir: dir, Socket: filepath.Join(dir, "ipc"), Portal: oversshtest.FreeAddr(t), Target: "iqn.2026-11.io.github.allpathsdown.test:nas"}
+	c := local.Config{Control: control, Dir: dir, Socket: filepath.Join(dir, "ipc"), Portal: iscsitest.FreeAddr(t), Target: "iqn.2026-11.io.github.allpathsdown.test:nas"}
 	file := filepath.Join(dir, "lun")
 	if err := os.WriteFile(file, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/conformance"
 	"github.com/allpathsdown/allpathsdown/drivers/iscsi"
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 	"github.com/allpathsdown/allpathsdown/drivers/sshell"
 	"github.com/allpathsdown/allpathsdown/drivers/target/overssh/oversshtest"
 )
@@ -148,7 +149,7 @@ func TestProbeTellsWhatIsWrong(t *testing.T) {
 	}{
 		"wrong key":    {func(c *Config) func() { c.SSH.KeyFile = other; return nil }, []string{"is refused", "authorized_keys"}},
 		"host key":     {func(*Config) func() { r.box.Rekey(); return nil }, []string{"is not the one that the lab file knows", "it shows SHA256:", "should show SHA256:"}},
-		"unreachable":  {func(c *Config) func() { c.SSH.Address = oversshtest.FreeAddr(t); return nil }, []string{"cannot be reached over SSH", "refused"}},
+		"unreachable":  {func(c *Config) func() { c.SSH.Address = iscsitest.FreeAddr(t); return nil }, []string{"cannot be reached over SSH", "refused"}},
 		"other system": {func(*Config) func() { return r.swap("svc", "") }, []string{"is not a toy: it has no svc", "choose the driver"}},
 		"not root":     {func(*Config) func() { return r.swap("id", "echo 1000") }, []string{"is not root (its number is 1000)", "no permission", "sudo: true"}},
 		"no sudo": {func(c *Config) func() {
@@ -158,7 +159,7 @@ func TestProbeTellsWhatIsWrong(t *testing.T) {
 		"no shell":      {func(c *Config) func() { c.Sudo = true; return r.swap("sudo", "echo 1 Configure Network Interfaces") }, []string{"no shell that answers", "Configure Network"}},
 		"nonsense":      {func(*Config) func() { return r.swap("svc", "echo what?") }, []string{"what is not understood", `"what?"`}},
 		"stopped":       {func(*Config) func() { return r.swap("svc", "echo off") }, []string{"was not running", "Mend the toy."}},
-		"not on wire":   {func(c *Config) func() { c.Portal = oversshtest.FreeAddr(t); return nil }, []string{"does not serve LUN 1: refused"}},
+		"not on wire":   {func(c *Config) func() { c.Portal = iscsitest.FreeAddr(t); return nil }, []string{"does not serve LUN 1: refused"}},
 		"wrong target":  {func(c *Config) func() { c.Target = "iqn.x:no"; return nil }, []string{"login-reject", "name another as initiator"}},
 		"no such LUN":   {func(c *Config) func() { c.LUN = 7; return nil }, []string{"does not serve LUN 7: lun-gone"}},
 		"shell is mute": {func(*Config) func() { r.box.Silence(true); return func() { r.box.Silence(false) } }, []string{"did not answer over SSH in time"}},

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 	"github.com/allpathsdown/allpathsdown/drivers/localproc"
 	"github.com/allpathsdown/allpathsdown/drivers/sshell"
 	"github.com/allpathsdown/allpathsdown/drivers/target/overssh/oversshtest"
@@ -41,7 +42,7 @@ func sshd(t *testing.T, r *rig) sshell.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, addr := oversshtest.Dir(t), oversshtest.FreeAddr(t)
+	dir, addr := oversshtest.Dir(t), iscsitest.FreeAddr(t)
 	hostFile, host := oversshtest.Key(t, dir, "host")
 	keyFile, key := oversshtest.Key(t, dir, "key")
 	conf := fmt.Sprintf(`ListenAddress %s

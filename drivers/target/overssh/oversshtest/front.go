@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 )
 
 // Mode is how a Front behaves.
@@ -38,7 +40,7 @@ type Front struct {
 // NewFront starts one that serves.
 func NewFront(t testing.TB, backend string) *Front {
 	t.Helper()
-	f := &Front{Addr: FreeAddr(t), backend: backend, t: t, conns: map[net.Conn]bool{}}
+	f := &Front{Addr: iscsitest.FreeAddr(t), backend: backend, t: t, conns: map[net.Conn]bool{}}
 	f.wake = sync.NewCond(&f.mu)
 	t.Cleanup(func() {
 		f.Set(Mode{Cut: true})

@@ -5,7 +5,6 @@ package oversshtest
 import (
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/allpathsdown/allpathsdown/drivers/iscsi/iscsitest"
 	"github.com/allpathsdown/allpathsdown/drivers/localproc"
 )
 
@@ -33,17 +33,6 @@ type Tgtd struct {
 	cmd *exec.Cmd
 }
 
-// FreeAddr is a loopback address with a port that was free a moment ago.
-func FreeAddr(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // NewTgtd starts one. The test is skipped where tgtd is not installed.
 func NewTgtd(t testing.TB) *Tgtd {
 	t.Helper()
@@ -53,7 +42,7 @@ func NewTgtd(t testing.TB) *Tgtd {
 		}
 	}
 	dir := Dir(t)
-	g := &Tgtd{Portal: FreeAddr(t), Control: 1 + rand.IntN(30000), Socket: filepath.Join(dir, "ipc"), Dir: dir, t: t}
+	g := &Tgtd{Portal: iscsitest.FreeAddr(t), Control: 1 + rand.IntN(30000), Socket: filepath.Join(dir, "ipc"), Dir: dir, t: t}
 	if err := os.WriteFile(g.File(), make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}

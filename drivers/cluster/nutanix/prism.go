@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -66,23 +65,7 @@ type prism struct {
 }
 
 func newPrism(address, user, password string, t tlstrust.Trust, dial drivers.Dial) *prism {
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	tr := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10}
-	tr.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		conn, err := t.Over(ctx, raw, address)
-		if err != nil {
-			raw.Close()
-		}
-		return conn, err
-	}
-	return &prism{host: address, user: user, password: password,
-		http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	return &prism{host: address, user: user, password: password, http: t.Client(dial)}
 }
 
 // call makes one call within a limit and returns the body of a 2xx. No text of its errors has the password in it.

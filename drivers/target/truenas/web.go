@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -55,22 +54,7 @@ type web struct {
 }
 
 func newWeb(l login, t tlstrust.Trust, dial drivers.Dial) *web {
-	if dial == nil {
-		dial = (&net.Dialer{}).DialContext
-	}
-	tr := &http.Transport{DisableKeepAlives: true, TLSHandshakeTimeout: 10 * time.Second, MaxResponseHeaderBytes: 64 << 10, DialContext: dial}
-	tr.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		raw, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		conn, err := t.Over(ctx, raw, address)
-		if err != nil {
-			raw.Close()
-		}
-		return conn, err
-	}
-	return &web{login: l, http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	return &web{login: l, http: t.Client(dial)}
 }
 
 // auth says how a request identifies itself.

@@ -8,6 +8,7 @@ package ceph
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -127,13 +128,13 @@ func (d *Driver) Settings(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	for _, key := range settings {
-		b, err := d.run(ctx, "ceph-conf", "--name", o.name(), "--show-config-value", key)
+		b, err := d.c.Run(ctx, "ceph-conf", "--name", o.name(), "--show-config-value", key)
 		if err != nil {
 			return nil, err
 		}
 		out[key] = strings.TrimSpace(string(b))
 	}
-	if b, err := d.run(ctx, "ceph-conf", "--name", "mon.a", "--show-config-value", "mon_osd_down_out_interval"); err == nil {
+	if b, err := d.c.Run(ctx, "ceph-conf", "--name", "mon.a", "--show-config-value", "mon_osd_down_out_interval"); err == nil {
 		out["mon_osd_down_out_interval"] = strings.TrimSpace(string(b))
 	}
 	if out["bdev_debug_aio"] == "true" {
@@ -153,6 +154,21 @@ func (d *Driver) Resilient(ctx context.Context) error {
 	if lacks := s.lacks(); lacks != "" {
 		return &drivers.Operator{Cause: "the Ceph cluster has not all its redundancy: " + lacks, Impact: "nothing was broken: a fault now could lose data",
 			Do: "wait until it has healed, or mend it: ceph -c " + d.c.Conf + " status"}
+	}
+	return nil
+}
+
+// Whole tells whether the cluster has all its redundancy on all its OSDs: one that is being made has it on the first before the
+// others are there.
+func (d *Driver) Whole(ctx context.Context) error {
+	s, err := d.status(ctx)
+	switch {
+	case err != nil:
+		return err
+	case *s.OSDMap.Up != len(d.c.OSDs):
+		return fmt.Errorf("%d of %d OSDs are up", *s.OSDMap.Up, len(d.c.OSDs))
+	case s.lacks() != "":
+		return errors.New(s.lacks())
 	}
 	return nil
 }

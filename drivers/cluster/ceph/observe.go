@@ -318,7 +318,7 @@ func (w *clusterWatch) readBack(ctx context.Context, n rotten) {
 	defer os.Remove(file)
 	began := w.d.env.Clock.Now()
 	value, text := "right", ""
-	if _, err := w.d.run(ctx, "rados", "-p", w.d.c.Pool, "get", n.Object, file); err != nil {
+	if _, err := w.d.c.Run(ctx, "rados", "-p", w.d.c.Pool, "get", n.Object, file); err != nil {
 		value, text = "failed", err.Error()
 	} else if b, err := os.ReadFile(file); err != nil || !bytes.HasPrefix(b, n.Sum) {
 		value = "wrong"

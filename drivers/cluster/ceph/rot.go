@@ -50,11 +50,11 @@ func (d *Driver) rot(ctx context.Context, o OSD, j drivers.Journal) (err error) 
 	defer os.Remove(file)
 	defer func() {
 		if err != nil {
-			_, rerr := d.run(context.WithoutCancel(ctx), "rados", "-p", d.c.Pool, "rm", name)
+			_, rerr := d.c.Run(context.WithoutCancel(ctx), "rados", "-p", d.c.Pool, "rm", name)
 			err = errors.Join(err, rerr)
 		}
 	}()
-	if _, err := d.run(ctx, "rados", "-p", d.c.Pool, "put", name, file); err != nil {
+	if _, err := d.c.Run(ctx, "rados", "-p", d.c.Pool, "put", name, file); err != nil {
 		return err
 	}
 	offset, err := find(o.Disk.Image, data[:64])
@@ -186,7 +186,7 @@ func (d *Driver) unrot(ctx context.Context, o OSD, args map[string]string) (chan
 		changed = true
 		rctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
-		if _, err := d.run(rctx, "rados", "-p", d.c.Pool, "rm", args["object"]); err != nil {
+		if _, err := d.c.Run(rctx, "rados", "-p", d.c.Pool, "rm", args["object"]); err != nil {
 			return changed, err
 		}
 		if err := os.Remove(d.rotFile(o)); err != nil {

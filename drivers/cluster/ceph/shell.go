@@ -45,14 +45,14 @@ func said(s string) string {
 	return ": " + s[max(0, len(s)-300):]
 }
 
-// run runs one of Ceph's programs on this cluster.
-func (d *Driver) run(ctx context.Context, name string, args ...string) ([]byte, error) {
-	return command(ctx, name, append([]string{"-c", d.c.Conf}, args...)...)
+// Run runs one of Ceph's programs on the cluster and returns what it prints.
+func (c Config) Run(ctx context.Context, name string, args ...string) ([]byte, error) {
+	return command(ctx, name, append([]string{"-c", c.Conf}, args...)...)
 }
 
 // ask asks the cluster one question and reads the answer.
 func (d *Driver) ask(ctx context.Context, into any, args ...string) error {
-	b, err := d.run(ctx, "ceph", append(args, "-f", "json")...)
+	b, err := d.c.Run(ctx, "ceph", append(args, "-f", "json")...)
 	if err != nil {
 		return err
 	}

@@ -108,30 +108,29 @@ type otherwise struct {
 	like    vsphere.VSANMisbehave
 	in      scenario.Spec
 	claim   string
-	short   bool // for a short run too
 }
 
 // misbehavingVSAN are clusters that differ from their contract in one thing, and the one claim that this refutes.
 var misbehavingVSAN = []otherwise{
-	{"logs no abort", version2020, vsphere.VSANMisbehave{SilentKernel: true}, scenario.DiskStalls, "vsan.stuck-io-is-aborted-and-logged", false},
-	{"completes the I/O", version2020, vsphere.VSANMisbehave{AbortAnswered: true}, scenario.DiskStalls, "vsan.stuck-io-never-completes", false},
-	{"crashes after a minute", version2020, vsphere.VSANMisbehave{PSODAt60s: true}, scenario.DiskStalls, "vsan.stuck-io-forces-psod-after-120s", true},
-	{"does nothing", version2020, vsphere.VSANMisbehave{NeverActs: true}, scenario.DiskStalls, "vsan.stuck-io-forces-psod-after-120s", false},
-	{"hits a machine of another host", version2020, vsphere.VSANMisbehave{OtherHostsHit: true}, scenario.DiskStalls, "vsan.stuck-io-spares-other-hosts", false},
-	{"migrates the machines", version2020, vsphere.VSANMisbehave{VMotionInsteadOfRestart: true}, scenario.DiskStalls, "vsan.stuck-io-restarts-the-hosts-vms", false},
-	{"migrates the machines of a host that crashes", version2020, vsphere.VSANMisbehave{VMotionInsteadOfRestart: true}, scenario.HostDown, "vsan.host-failure-has-the-same-effect", false},
-	{"has a host that stays outside", version2020, vsphere.VSANMisbehave{HostNeverRejoins: true}, scenario.DiskStalls, "vsan.host-rejoins-after-psod", false},
-	{"says that all complies", version2020, vsphere.VSANMisbehave{StaysCompliant: true}, scenario.DiskStalls, "vsan.objects-do-not-comply-meanwhile", false},
-	{"restarts a machine early", version2020, vsphere.VSANMisbehave{EarlyRestart: true}, scenario.DiskStalls, "vsan.only-the-hosts-reset-helps", false},
-	{"does not take the host for failed", version2020, vsphere.VSANMisbehave{NotCalledFailed: true}, scenario.DiskStalls, "vsan.stuck-io-is-a-host-failure", false},
-	{"does nothing", versionCurrent, vsphere.VSANMisbehave{NeverActs: true}, scenario.DiskStalls, "vsan.stuck-io-takes-disk-offline-after-120s", false},
-	{"takes the disk offline after a minute", versionCurrent, vsphere.VSANMisbehave{PSODAt60s: true}, scenario.DiskStalls, "vsan.stuck-io-takes-disk-offline-after-120s", false},
-	{"crashes instead", versionCurrent, vsphere.VSANMisbehave{Old: true}, scenario.DiskStalls, "vsan.stuck-io-takes-disk-offline-after-120s", false},
-	{"says nothing of the disk", versionCurrent, vsphere.VSANMisbehave{NoStuckIOEvent: true}, scenario.DiskStalls, "vsan.stuck-io-offline-is-reported", false},
-	{"takes only the disk of a group", versionCurrent, vsphere.VSANMisbehave{OnlyOneDiskOfDedupGroup: true}, scenario.DiskStalls, "vsan.one-disk-takes-its-group-along", true},
-	{"hits a machine of another host", versionCurrent, vsphere.VSANMisbehave{OtherHostsHit: true}, scenario.DiskStalls, "vsan.stuck-io-spares-other-hosts", false},
-	{"says that all complies", versionCurrent, vsphere.VSANMisbehave{StaysCompliant: true}, scenario.DiskStalls, "vsan.objects-do-not-comply-meanwhile", false},
-	{"logs no abort", versionCurrent, vsphere.VSANMisbehave{SilentKernel: true}, scenario.DiskStalls, "vsan.stuck-io-is-aborted-and-logged", false},
+	{"logs no abort", version2020, vsphere.VSANMisbehave{SilentKernel: true}, scenario.DiskStalls, "vsan.stuck-io-is-aborted-and-logged"},
+	{"completes the I/O", version2020, vsphere.VSANMisbehave{AbortAnswered: true}, scenario.DiskStalls, "vsan.stuck-io-never-completes"},
+	{"crashes after a minute", version2020, vsphere.VSANMisbehave{PSODAt60s: true}, scenario.DiskStalls, "vsan.stuck-io-forces-psod-after-120s"},
+	{"does nothing", version2020, vsphere.VSANMisbehave{NeverActs: true}, scenario.DiskStalls, "vsan.stuck-io-forces-psod-after-120s"},
+	{"hits a machine of another host", version2020, vsphere.VSANMisbehave{OtherHostsHit: true}, scenario.DiskStalls, "vsan.stuck-io-spares-other-hosts"},
+	{"migrates the machines", version2020, vsphere.VSANMisbehave{VMotionInsteadOfRestart: true}, scenario.DiskStalls, "vsan.stuck-io-restarts-the-hosts-vms"},
+	{"migrates the machines of a host that crashes", version2020, vsphere.VSANMisbehave{VMotionInsteadOfRestart: true}, scenario.HostDown, "vsan.host-failure-has-the-same-effect"},
+	{"has a host that stays outside", version2020, vsphere.VSANMisbehave{HostNeverRejoins: true}, scenario.DiskStalls, "vsan.host-rejoins-after-psod"},
+	{"says that all complies", version2020, vsphere.VSANMisbehave{StaysCompliant: true}, scenario.DiskStalls, "vsan.objects-do-not-comply-meanwhile"},
+	{"restarts a machine early", version2020, vsphere.VSANMisbehave{EarlyRestart: true}, scenario.DiskStalls, "vsan.only-the-hosts-reset-helps"},
+	{"does not take the host for failed", version2020, vsphere.VSANMisbehave{NotCalledFailed: true}, scenario.DiskStalls, "vsan.stuck-io-is-a-host-failure"},
+	{"does nothing", versionCurrent, vsphere.VSANMisbehave{NeverActs: true}, scenario.DiskStalls, "vsan.stuck-io-takes-disk-offline-after-120s"},
+	{"takes the disk offline after a minute", versionCurrent, vsphere.VSANMisbehave{PSODAt60s: true}, scenario.DiskStalls, "vsan.stuck-io-takes-disk-offline-after-120s"},
+	{"crashes instead", versionCurrent, vsphere.VSANMisbehave{Old: true}, scenario.DiskStalls, "vsan.stuck-io-takes-disk-offline-after-120s"},
+	{"says nothing of the disk", versionCurrent, vsphere.VSANMisbehave{NoStuckIOEvent: true}, scenario.DiskStalls, "vsan.stuck-io-offline-is-reported"},
+	{"takes only the disk of a group", versionCurrent, vsphere.VSANMisbehave{OnlyOneDiskOfDedupGroup: true}, scenario.DiskStalls, "vsan.one-disk-takes-its-group-along"},
+	{"hits a machine of another host", versionCurrent, vsphere.VSANMisbehave{OtherHostsHit: true}, scenario.DiskStalls, "vsan.stuck-io-spares-other-hosts"},
+	{"says that all complies", versionCurrent, vsphere.VSANMisbehave{StaysCompliant: true}, scenario.DiskStalls, "vsan.objects-do-not-comply-meanwhile"},
+	{"logs no abort", versionCurrent, vsphere.VSANMisbehave{SilentKernel: true}, scenario.DiskStalls, "vsan.stuck-io-is-aborted-and-logged"},
 }
 
 func TestAVSANClusterThatIsOtherwiseRefutesExactlyOneClaim(t *testing.T) {

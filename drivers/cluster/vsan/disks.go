@@ -12,6 +12,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
 )
 
 // diskWatch looks at disks.
@@ -20,7 +21,7 @@ type diskWatch struct {
 	known map[string]ref // disks that were seen, and their hosts
 }
 
-func (w *diskWatch) look(ctx context.Context, now func() look) error {
+func (w *diskWatch) look(ctx context.Context, now func() lookout.Look) error {
 	d := w.d
 	p, err := d.find(ctx)
 	if err != nil {
@@ -42,7 +43,7 @@ func (w *diskWatch) look(ctx context.Context, now func() look) error {
 		if one.used {
 			value = "online"
 		}
-		l.state("disk/"+one.name, drivers.TopicDisk, value, one.health)
+		l.State(w.d.lane("disk/"+one.name), drivers.TopicDisk, value, one.health, nil)
 	}
 	for name, host := range w.known {
 		if !there[name] {
@@ -50,13 +51,13 @@ func (w *diskWatch) look(ctx context.Context, now func() look) error {
 			if !answered[host] {
 				text = "its host does not answer"
 			}
-			l.state("disk/"+name, drivers.TopicDisk, "absent", text)
+			l.State(w.d.lane("disk/"+name), drivers.TopicDisk, "absent", text, nil)
 		}
 		if !answered[host] || d.cfg.Stall != nil && name == d.diskUnderFault(p) && media[name] == "ok" {
 			continue // the one that is made to hang looks well to its host: who makes it hang tells
 		}
 		value, text := medium(media[name])
-		l.state("disk/"+name, drivers.TopicMedium, value, text)
+		l.State(w.d.lane("disk/"+name), drivers.TopicMedium, value, text, nil)
 	}
 	return nil
 }
@@ -113,14 +114,14 @@ func (d *Driver) media(ctx context.Context, p *place, answered map[ref]bool) (ma
 	return out, err
 }
 
-func (d *Driver) lookUnder(ctx context.Context, now func() look) error {
+func (d *Driver) lookUnder(ctx context.Context, now func() lookout.Look) error {
 	p, err := d.find(ctx)
 	if err != nil {
 		return err
 	}
 	said, err := d.under(ctx)
 	if err == nil {
-		now().state("disk/"+d.diskUnderFault(p), drivers.TopicMedium, said, "who is under the disk says so: "+d.cfg.Stall.Way)
+		now().State(d.lane("disk/"+d.diskUnderFault(p)), drivers.TopicMedium, said, "who is under the disk says so: "+d.cfg.Stall.Way, nil)
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere"
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
 )
 
 // The events of something that was done, by the ids of vSphere: by the cluster itself, or by whoever the event names.
@@ -28,7 +29,7 @@ type feed struct {
 	began  time.Duration
 }
 
-func (f *feed) look(ctx context.Context, now func() look) error {
+func (f *feed) look(ctx context.Context, now func() lookout.Look) error {
 	d := f.d
 	p, err := d.find(ctx)
 	if err != nil {
@@ -43,17 +44,17 @@ func (f *feed) look(ctx context.Context, now func() look) error {
 	fresh, lost, err := f.events.Read(ctx)
 	l := now()
 	if lost != "" {
-		l.event(whole, topicLost, "lost", lost, nil)
+		l.Event(f.d.lane(whole), topicLost, "lost", lost, nil)
 	}
 	for _, e := range fresh {
 		if lo, hi, ok := d.conn.Place(e.GetEvent().CreatedTime); ok && hi >= f.began {
-			f.tell(look{l.r, lo, hi}, p, e)
+			f.tell(l.Between(lo, hi), p, e)
 		}
 	}
 	return err
 }
 
-func (f *feed) tell(l look, p *place, e types.BaseEvent) {
+func (f *feed) tell(l lookout.Look, p *place, e types.BaseEvent) {
 	id, text, attrs := vsphere.Describe(e)
 	text = f.d.conn.Scrub(text)
 	switch {
@@ -65,15 +66,15 @@ func (f *feed) tell(l look, p *place, e types.BaseEvent) {
 			}
 			lane = "disk/" + name
 		}
-		l.event(lane, drivers.TopicStuckIO, id, text, attrs)
+		l.Event(f.d.lane(lane), drivers.TopicStuckIO, id, text, attrs)
 	case slices.Contains(byCluster, id):
 		attrs["by"] = "cluster"
-		l.event(whole, drivers.TopicTask, id, text, attrs)
+		l.Event(f.d.lane(whole), drivers.TopicTask, id, text, attrs)
 	case slices.Contains(bySomebody, id):
 		attrs["by"] = "cluster"
 		if e.GetEvent().UserName != "" {
 			attrs["by"] = "administrator"
 		}
-		l.event(whole, drivers.TopicTask, id, text, attrs)
+		l.Event(f.d.lane(whole), drivers.TopicTask, id, text, attrs)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere"
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
 )
 
 // What a line of the kernel can say, as values of the topic stuck-io.
@@ -47,7 +48,7 @@ type kernelWatch struct {
 	log *vsphere.Log
 }
 
-func (w *kernelWatch) look(ctx context.Context, now func() look) error {
+func (w *kernelWatch) look(ctx context.Context, now func() lookout.Look) error {
 	p, err := w.d.find(ctx)
 	if err != nil {
 		return err
@@ -59,15 +60,15 @@ func (w *kernelWatch) look(ctx context.Context, now func() look) error {
 	l := now()
 	lane := "host/" + w.d.cfg.Host
 	if vsphere.Unsupported(err) { // a vCenter that does not hand logs out
-		l.state(lane, topicLog, "withheld", w.d.conn.Cause(err))
+		l.State(w.d.lane(lane), topicLog, "withheld", w.d.conn.Cause(err), nil)
 		return nil
 	}
 	if err == nil {
-		l.state(lane, topicLog, "read", "")
+		l.State(w.d.lane(lane), topicLog, "read", "", nil)
 	}
 	for _, line := range lines {
 		if disk, what, ok := kernelLine(line); ok {
-			l.event("disk/"+p.diskName(p.target, disk), drivers.TopicStuckIO, what, strings.TrimSpace(w.d.conn.Scrub(line)), map[string]string{"log": "vmkernel"})
+			l.Event(w.d.lane("disk/"+p.diskName(p.target, disk)), drivers.TopicStuckIO, what, strings.TrimSpace(w.d.conn.Scrub(line)), map[string]string{"log": "vmkernel"})
 		}
 	}
 	return err

@@ -15,51 +15,68 @@ import (
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/drivers/hypervisor/vsphere"
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
 )
 
 // whole is the lane of the cluster as a whole.
 const whole = "cluster"
 
+// The topics that are this product's own.
+const (
+	topicMember     = "member"
+	topicObjects    = "objects"
+	topicCompliance = "compliance"
+	topicPower      = "power"
+	topicLost       = "events-lost"
+	topicLog        = "kernel-log"
+	topicWatch      = "watch"
+)
+
+// report takes what is seen for emit.
+func (d *Driver) report(emit func(drivers.Observation)) *lookout.Report {
+	return &lookout.Report{Changes: true, Clock: d.env.Clock, Emit: emit, Lane: d.lane(whole), Topic: topicWatch, Logf: d.env.Logf, Cause: d.conn.Cause}
+}
+
 // Observe looks at everything until ctx ends.
 func (d *Driver) Observe(ctx context.Context, emit func(drivers.Observation)) error {
-	r := &report{d: d, emit: emit, last: map[topic]string{}}
-	defer r.end()
+	r := d.report(emit)
+	defer r.End()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { d.watchAPI(ctx, r) })
 	wg.Go(func() {
-		r.watch(ctx, "hosts and machines", everyLook, (&hostWatch{d: d, boots: map[ref]time.Time{}}).look)
+		r.Watch(ctx, "hosts and machines", everyLook, (&hostWatch{d: d, boots: map[ref]time.Time{}}).look)
 	})
-	wg.Go(func() { r.watch(ctx, "membership", everyDisk, d.lookMembers) })
-	wg.Go(func() { r.watch(ctx, "objects", everyCount, d.lookObjects) })
-	wg.Go(func() { r.watch(ctx, "compliance", everyDisk, d.lookCompliance) })
-	wg.Go(func() { r.watch(ctx, "disks", everyDisk, (&diskWatch{d: d, known: map[string]ref{}}).look) })
-	wg.Go(func() { r.watch(ctx, "events", everyEvent, (&feed{d: d}).look) })
+	wg.Go(func() { r.Watch(ctx, "membership", everyDisk, d.lookMembers) })
+	wg.Go(func() { r.Watch(ctx, "objects", everyCount, d.lookObjects) })
+	wg.Go(func() { r.Watch(ctx, "compliance", everyDisk, d.lookCompliance) })
+	wg.Go(func() { r.Watch(ctx, "disks", everyDisk, (&diskWatch{d: d, known: map[string]ref{}}).look) })
+	wg.Go(func() { r.Watch(ctx, "events", everyEvent, (&feed{d: d}).look) })
 	if d.cfg.Host != "" {
-		wg.Go(func() { r.watch(ctx, "the kernel's log", everyLog, (&kernelWatch{d: d}).look) })
+		wg.Go(func() { r.Watch(ctx, "the kernel's log", everyLog, (&kernelWatch{d: d}).look) })
 	}
 	if d.cfg.Stall != nil {
-		wg.Go(func() { r.watch(ctx, "what the disk does", everyLook, d.lookUnder) })
+		wg.Go(func() { r.Watch(ctx, "what the disk does", everyLook, d.lookUnder) })
 	}
 	return nil
 }
 
 // watchAPI asks for the vCenter's time: the smallest call there is. One that did not answer was not answering when it was asked.
-func (d *Driver) watchAPI(ctx context.Context, r *report) {
+func (d *Driver) watchAPI(ctx context.Context, r *lookout.Report) {
 	last := d.env.Clock.Now()
-	r.watch(ctx, "time", everyLook, func(ctx context.Context, _ func() look) error {
+	r.Watch(ctx, "time", everyLook, func(ctx context.Context, _ func() lookout.Look) error {
 		start := d.env.Clock.Now()
 		err := d.conn.Compare(ctx)
 		if ctx.Err() != nil {
 			return err
 		}
-		l := look{r, last, d.env.Clock.Now()}
+		l := r.Between(last, d.env.Clock.Now())
 		last = start
 		if err != nil {
-			l.state(whole, drivers.TopicAPI, "silent", d.conn.Cause(err))
+			l.State(d.lane(whole), drivers.TopicAPI, "silent", d.conn.Cause(err), nil)
 			return err
 		}
-		l.state(whole, drivers.TopicAPI, "answers", "")
+		l.State(d.lane(whole), drivers.TopicAPI, "answers", "", nil)
 		return nil
 	})
 }
@@ -73,7 +90,7 @@ type hostWatch struct {
 	boots map[ref]time.Time // as last told
 }
 
-func (h *hostWatch) look(ctx context.Context, now func() look) error {
+func (h *hostWatch) look(ctx context.Context, now func() lookout.Look) error {
 	d := h.d
 	p, err := d.find(ctx)
 	if err != nil {
@@ -92,12 +109,12 @@ func (h *hostWatch) look(ctx context.Context, now func() look) error {
 		if one.Runtime.ConnectionState == types.HostSystemConnectionStateConnected {
 			up = "up"
 		}
-		l.state(lane, drivers.TopicHost, up, string(one.Runtime.ConnectionState))
+		l.State(h.d.lane(lane), drivers.TopicHost, up, string(one.Runtime.ConnectionState), nil)
 		if t := one.Runtime.BootTime; t != nil {
 			if t.Sub(h.boots[one.Self]).Abs() > bootJitter {
 				h.boots[one.Self] = *t
 			}
-			l.state(lane, drivers.TopicBoot, h.boots[one.Self].UTC().Format(time.RFC3339Nano), "")
+			l.State(h.d.lane(lane), drivers.TopicBoot, h.boots[one.Self].UTC().Format(time.RFC3339Nano), "", nil)
 		}
 	}
 	for _, vm := range vms {
@@ -106,10 +123,10 @@ func (h *hostWatch) look(ctx context.Context, now func() look) error {
 			boot = t.UTC().Format(time.RFC3339Nano)
 		}
 		if vm.Runtime.Host != nil {
-			l.state(lane, drivers.TopicPlace, p.hostName[*vm.Runtime.Host], "")
+			l.State(h.d.lane(lane), drivers.TopicPlace, p.hostName[*vm.Runtime.Host], "", nil)
 		}
-		l.state(lane, topicPower, string(vm.Runtime.PowerState), "")
-		l.state(lane, drivers.TopicBoot, boot, "")
+		l.State(h.d.lane(lane), topicPower, string(vm.Runtime.PowerState), "", nil)
+		l.State(h.d.lane(lane), drivers.TopicBoot, boot, "", nil)
 	}
 	return nil
 }
@@ -140,7 +157,7 @@ func (d *Driver) inventory(ctx context.Context, p *place) (hosts []mo.HostSystem
 	return hosts, own, err
 }
 
-func (d *Driver) lookMembers(ctx context.Context, now func() look) error {
+func (d *Driver) lookMembers(ctx context.Context, now func() lookout.Look) error {
 	p, err := d.find(ctx)
 	if err != nil {
 		return err
@@ -158,14 +175,14 @@ func (d *Driver) lookMembers(ctx context.Context, now func() look) error {
 			case in:
 				value = "yes"
 			}
-			now().state("host/"+p.hostName[h], topicMember, value, word)
+			now().State(d.lane("host/"+p.hostName[h]), topicMember, value, word, nil)
 		})
 	}
 	wg.Wait()
 	return nil
 }
 
-func (d *Driver) lookObjects(ctx context.Context, now func() look) error {
+func (d *Driver) lookObjects(ctx context.Context, now func() lookout.Look) error {
 	p, err := d.find(ctx)
 	if err != nil {
 		return err
@@ -175,8 +192,8 @@ func (d *Driver) lookObjects(ctx context.Context, now func() look) error {
 		return err
 	}
 	l := now()
-	l.sample(whole, drivers.TopicUnprotected, float64(o.left))
-	l.state(whole, topicObjects, o.String(), "")
+	l.Sample(d.lane(whole), drivers.TopicUnprotected, float64(o.left))
+	l.State(d.lane(whole), topicObjects, o.String(), "", nil)
 	resilient, healing := "yes", "idle"
 	if !o.whole() {
 		resilient = "no"
@@ -184,12 +201,12 @@ func (d *Driver) lookObjects(ctx context.Context, now func() look) error {
 	if o.left > 0 || o.copies > 0 {
 		healing = "running"
 	}
-	l.state(whole, drivers.TopicHealing, healing, "")
-	l.state(whole, drivers.TopicResilient, resilient, strings.Join(o.lacks(), "; "))
+	l.State(d.lane(whole), drivers.TopicHealing, healing, "", nil)
+	l.State(d.lane(whole), drivers.TopicResilient, resilient, strings.Join(o.lacks(), "; "), nil)
 	return nil
 }
 
-func (d *Driver) lookCompliance(ctx context.Context, now func() look) error {
+func (d *Driver) lookCompliance(ctx context.Context, now func() lookout.Look) error {
 	p, err := d.find(ctx)
 	if err != nil {
 		return err
@@ -204,7 +221,7 @@ func (d *Driver) lookCompliance(ctx context.Context, now func() look) error {
 	}
 	status, err := d.compliance(ctx, refs)
 	if err == nil {
-		now().state(whole, topicCompliance, status, "")
+		now().State(d.lane(whole), topicCompliance, status, "", nil)
 	}
 	return err
 }

@@ -5,6 +5,8 @@
 package vsphere
 
 import (
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
+
 	"context"
 	"fmt"
 	"time"
@@ -18,7 +20,7 @@ const feedBound = 2 * time.Minute
 // feed turns events into observations.
 type feed struct {
 	d       *Driver
-	r       *report
+	r       *lookout.Report
 	began   time.Duration
 	drained bool // everything from before Observe is read
 }
@@ -28,11 +30,11 @@ func (f *feed) prepare(ctx context.Context) {
 	if _, err := f.d.compareClocks(ctx); err != nil {
 		return // the observers tell of it
 	}
-	_ = f.look(ctx, func() look { return look{f.r, f.began, f.d.env.Clock.Now()} })
+	_ = f.look(ctx, func() lookout.Look { return f.r.Between(f.began, f.d.env.Clock.Now()) })
 }
 
 // look reads what is new.
-func (f *feed) look(ctx context.Context, now func() look) error {
+func (f *feed) look(ctx context.Context, now func() lookout.Look) error {
 	p, err := f.d.find(ctx)
 	if err != nil {
 		return err
@@ -51,7 +53,7 @@ func (f *feed) look(ctx context.Context, now func() look) error {
 	})
 	l := now()
 	if t.missed != "" {
-		l.event(f.d.env.Lane, "api", t.lost, t.missed, nil)
+		l.Event(f.d.env.Lane, "api", t.lost, t.missed, nil)
 		t.missed = ""
 	}
 	for _, e := range fresh {
@@ -90,7 +92,7 @@ func (f *feed) forget() {
 }
 
 // tell reports an event on the lane that it is about.
-func (f *feed) tell(l look, p *place, e types.BaseEvent) {
+func (f *feed) tell(l lookout.Look, p *place, e types.BaseEvent) {
 	if !p.concerns(e) {
 		return
 	}
@@ -99,9 +101,9 @@ func (f *feed) tell(l look, p *place, e types.BaseEvent) {
 		lane = f.d.VMLane(vm)
 	}
 	at := l
-	if lo, hi, ok := f.d.clock.place(e.GetEvent().CreatedTime, l.at); ok {
-		at = look{l.r, lo, hi}
+	if lo, hi, ok := f.d.clock.place(e.GetEvent().CreatedTime, l.At); ok {
+		at = l.Between(lo, hi)
 	}
 	id, text, attrs := describe(e)
-	at.event(lane, "event", id, f.d.api.scrub(text), attrs)
+	at.Event(lane, "event", id, f.d.api.scrub(text), attrs)
 }

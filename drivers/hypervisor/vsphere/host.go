@@ -3,6 +3,8 @@
 package vsphere
 
 import (
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
+
 	"context"
 	"fmt"
 	"slices"
@@ -29,7 +31,7 @@ type hostWatch struct {
 	boot time.Time // as last told
 }
 
-func (h *hostWatch) look(ctx context.Context, now func() look) error {
+func (h *hostWatch) look(ctx context.Context, now func() lookout.Look) error {
 	d := h.d
 	p, err := d.find(ctx)
 	if err != nil {
@@ -54,21 +56,21 @@ func (h *hostWatch) look(ctx context.Context, now func() look) error {
 		return fmt.Errorf("reading host and datastore: %w", err)
 	}
 	l, lane := now(), d.env.Lane
-	l.state(lane, "connection", found[p.host].text("runtime.connectionState"), "", nil)
+	l.State(lane, "connection", found[p.host].text("runtime.connectionState"), "", nil)
 	if t, ok := found[p.host]["runtime.bootTime"].(time.Time); ok {
 		if t.Sub(h.boot).Abs() > bootJitter {
 			h.boot = t
 		}
-		l.state(lane, "boot", h.boot.UTC().Format(time.RFC3339Nano), "", nil)
+		l.State(lane, "boot", h.boot.UTC().Format(time.RFC3339Nano), "", nil)
 	}
 	accessible, apd := mountState(found[p.datastore], p.host)
-	l.state(lane, "datastore", accessible, "", nil)
-	l.state(lane, "apd", apd, "", nil)
+	l.State(lane, "datastore", accessible, "", nil)
+	l.State(lane, "apd", apd, "", nil)
 	if len(p.disks) > 0 {
 		s := lunStateOf(found[p.storage], p.disks)
-		l.state(lane, "path", s.path(), "", map[string]string{"states": strings.Join(s.paths, " ")})
-		l.state(lane, "lun", s.lun(), "", nil)
-		l.sample(lane, "paths", float64(s.live))
+		l.State(lane, "path", s.path(), "", map[string]string{"states": strings.Join(s.paths, " ")})
+		l.State(lane, "lun", s.lun(), "", nil)
+		l.Sample(lane, "paths", float64(s.live))
 	}
 	return nil
 }

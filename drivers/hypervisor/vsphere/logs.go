@@ -3,6 +3,8 @@
 package vsphere
 
 import (
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
+
 	"context"
 	"fmt"
 	"math"
@@ -44,12 +46,12 @@ type logTail struct {
 	next int32 // the number of the next line; 0 when that is not known
 }
 
-func (d *Driver) watchLogs(ctx context.Context, r *report) {
+func (d *Driver) watchLogs(ctx context.Context, r *lookout.Report) {
 	var logs []*logWatch
 	for _, key := range logKeys {
 		logs = append(logs, &logWatch{d: d, logTail: logTail{key: key}})
 	}
-	r.watch(ctx, "logs", everyLog, func(ctx context.Context, now func() look) error {
+	r.Watch(ctx, "logs", everyLog, func(ctx context.Context, now func() lookout.Look) error {
 		for _, w := range logs {
 			if err := w.look(ctx, now); err != nil {
 				return err
@@ -60,7 +62,7 @@ func (d *Driver) watchLogs(ctx context.Context, r *report) {
 }
 
 // look reads what was added. A log that the host does not give is left alone for a while.
-func (w *logWatch) look(ctx context.Context, now func() look) error {
+func (w *logWatch) look(ctx context.Context, now func() lookout.Look) error {
 	if w.d.env.Clock.Now() < w.rest {
 		return nil
 	}
@@ -76,29 +78,29 @@ func (w *logWatch) look(ctx context.Context, now func() look) error {
 	l := now()
 	if unsupported(err) || err != nil && (fault.Is(err, &types.NoPermission{}) || fault.Is(err, &types.CannotAccessFile{})) {
 		w.d.env.Logf("%s: the host does not give its log %s: %s", w.d.env.ID, w.key, w.d.api.scrub(err.Error()))
-		w.rest = l.at + restLog
+		w.rest = l.At + restLog
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("reading the log %s: %w", w.key, err)
 	}
-	if dropped := w.quota.turn(l.at); dropped > 0 {
-		l.event(w.d.env.Lane, "log", "suppressed", "", map[string]string{"log": w.key, "lines": strconv.Itoa(dropped)})
+	if dropped := w.quota.turn(l.At); dropped > 0 {
+		l.Event(w.d.env.Lane, "log", "suppressed", "", map[string]string{"log": w.key, "lines": strconv.Itoa(dropped)})
 	}
 	for _, line := range lines {
 		if aboutStorage.MatchString(line) && w.quota.take() {
-			w.at(l, p, line).event(w.d.env.Lane, "log", w.key, w.d.api.scrub(strings.TrimRight(line, "\r\n")), nil)
+			w.at(l, p, line).Event(w.d.env.Lane, "log", w.key, w.d.api.scrub(strings.TrimRight(line, "\r\n")), nil)
 		}
 	}
 	return nil
 }
 
 // at is when a line was written: a line begins with the host's time, which is known when the host is asked directly.
-func (w *logWatch) at(l look, _ *place, line string) look {
+func (w *logWatch) at(l lookout.Look, _ *place, line string) lookout.Look {
 	if w.direct() {
 		if t, ok := lineTime(line); ok {
-			if lo, hi, ok := w.d.clock.place(t, l.at); ok {
-				return look{l.r, lo, hi}
+			if lo, hi, ok := w.d.clock.place(t, l.At); ok {
+				return l.Between(lo, hi)
 			}
 		}
 	}

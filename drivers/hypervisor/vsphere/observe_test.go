@@ -14,6 +14,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
 )
 
 func TestObserve(t *testing.T) {
@@ -237,10 +238,10 @@ func BenchmarkRound1000(b *testing.B) {
 	s := start(b, m, Config{Datastore: "LocalDS_0"})
 	s.fill(1000)
 	d := s.driver()
-	r := &report{d: d, last: map[topic]time.Duration{}, emit: func(drivers.Observation) {}}
+	r := d.report(func(drivers.Observation) {})
 	w := newVMWatch(d, 0)
 	ask := func() {
-		if err := w.look(context.Background(), func() look { return look{r, 0, d.env.Clock.Now()} }); err != nil {
+		if err := w.look(context.Background(), func() lookout.Look { return r.Between(0, d.env.Clock.Now()) }); err != nil {
 			b.Fatal(err)
 		}
 	}

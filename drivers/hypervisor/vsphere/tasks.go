@@ -11,6 +11,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
 )
 
 // taskWatch knows how far the tasks were at the last look.
@@ -29,7 +30,7 @@ func ended(s types.TaskInfoState) bool {
 }
 
 // look reads the tasks that are new or not over.
-func (w *taskWatch) look(ctx context.Context, l look, p *place, found map[ref]props) error {
+func (w *taskWatch) look(ctx context.Context, l lookout.Look, p *place, found map[ref]props) error {
 	var open []ref
 	lanes := map[ref]drivers.Lane{}
 	for vm, of := range found {
@@ -65,10 +66,10 @@ func (w *taskWatch) look(ctx context.Context, l look, p *place, found map[ref]pr
 }
 
 // tell reports what has become of a task since the last look. One that had ended before this run is nothing new.
-func (w *taskWatch) tell(l look, t ref, lane drivers.Lane, info types.TaskInfo) {
+func (w *taskWatch) tell(l lookout.Look, t ref, lane drivers.Lane, info types.TaskInfo) {
 	was := w.known[t]
 	w.known[t] = info.State
-	if was == info.State || was == "" && info.CompleteTime != nil && w.before(*info.CompleteTime, l.at) {
+	if was == info.State || was == "" && info.CompleteTime != nil && w.before(*info.CompleteTime, l.At) {
 		return
 	}
 	name := info.DescriptionId
@@ -78,9 +79,9 @@ func (w *taskWatch) tell(l look, t ref, lane drivers.Lane, info types.TaskInfo) 
 	attrs := map[string]string{"key": info.Key}
 	if was == "" || was == types.TaskInfoStateQueued {
 		if started := info.StartTime; started != nil {
-			w.at(l, *started).event(lane, "vsphere.task", name+".running", "", attrs)
+			w.at(l, *started).Event(lane, "vsphere.task", name+".running", "", attrs)
 		} else if info.State == types.TaskInfoStateRunning {
-			l.event(lane, "vsphere.task", name+".running", "", attrs)
+			l.Event(lane, "vsphere.task", name+".running", "", attrs)
 		}
 	}
 	if !ended(info.State) {
@@ -97,13 +98,13 @@ func (w *taskWatch) tell(l look, t ref, lane drivers.Lane, info types.TaskInfo) 
 			attrs = map[string]string{"key": info.Key, "seconds": strconv.FormatFloat(info.CompleteTime.Sub(*info.StartTime).Seconds(), 'f', 3, 64)}
 		}
 	}
-	over.event(lane, "vsphere.task", name+"."+string(info.State), text, attrs)
+	over.Event(lane, "vsphere.task", name+"."+string(info.State), text, attrs)
 }
 
 // at is the look at a moment of the server's clock.
-func (w *taskWatch) at(l look, t time.Time) look {
-	if lo, hi, ok := w.d.clock.place(t, l.at); ok {
-		return look{l.r, lo, hi}
+func (w *taskWatch) at(l lookout.Look, t time.Time) lookout.Look {
+	if lo, hi, ok := w.d.clock.place(t, l.At); ok {
+		return l.Between(lo, hi)
 	}
 	return l
 }

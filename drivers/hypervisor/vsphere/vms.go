@@ -3,6 +3,8 @@
 package vsphere
 
 import (
+	"github.com/allpathsdown/allpathsdown/drivers/lookout"
+
 	"context"
 	"fmt"
 	"maps"
@@ -32,7 +34,7 @@ func newVMWatch(d *Driver, began time.Duration) *vmWatch {
 	return &vmWatch{d: d, hosts: map[ref]string{}, tasks: newTaskWatch(d, began), searched: began}
 }
 
-func (w *vmWatch) look(ctx context.Context, now func() look) error {
+func (w *vmWatch) look(ctx context.Context, now func() lookout.Look) error {
 	d := w.d
 	p, err := d.find(ctx)
 	if err != nil {
@@ -45,10 +47,10 @@ func (w *vmWatch) look(ctx context.Context, now func() look) error {
 	}
 	l := now()
 	for _, vm := range lost {
-		l.state(d.VMLane(p.names[vm]), "connection", "gone", "it is no longer registered", nil)
+		l.State(d.VMLane(p.names[vm]), "connection", "gone", "it is no longer registered", nil)
 	}
-	if (len(lost) > 0 || len(p.missing) > 0) && l.at-w.searched >= searchAgain {
-		w.searched = l.at
+	if (len(lost) > 0 || len(p.missing) > 0) && l.At-w.searched >= searchAgain {
+		w.searched = l.At
 		d.lose()
 	}
 	w.hosts[p.host] = p.hostName
@@ -100,30 +102,30 @@ func (w *vmWatch) nameHosts(ctx context.Context, found map[ref]props) {
 // powers are the words for power states.
 var powers = map[string]string{"poweredOn": "on", "poweredOff": "off", "suspended": "suspended"}
 
-func (w *vmWatch) tell(l look, name string, of props) {
+func (w *vmWatch) tell(l lookout.Look, name string, of props) {
 	lane := w.d.VMLane(name)
-	l.state(lane, "power", powers[of.text("runtime.powerState")], "", nil)
-	l.state(lane, "connection", of.text("runtime.connectionState"), "", nil)
+	l.State(lane, "power", powers[of.text("runtime.powerState")], "", nil)
+	l.State(lane, "connection", of.text("runtime.connectionState"), "", nil)
 	boot := "none"
 	if t, ok := of["runtime.bootTime"].(time.Time); ok {
 		boot = t.UTC().Format(time.RFC3339Nano)
 	}
-	l.state(lane, "boot", boot, "", nil)
+	l.State(lane, "boot", boot, "", nil)
 	if h, ok := of["runtime.host"].(ref); ok {
-		l.state(lane, "host", w.hosts[h], "", nil)
+		l.State(lane, "host", w.hosts[h], "", nil)
 	}
-	l.state(lane, "fields", fieldsOf(of), "", nil)
-	l.state(lane, "heartbeat", of.text("guestHeartbeatStatus"), "", nil)
+	l.State(lane, "fields", fieldsOf(of), "", nil)
+	l.State(lane, "heartbeat", of.text("guestHeartbeatStatus"), "", nil)
 	tools := of.text("guest.toolsRunningStatus")
 	if tools == "" {
 		tools = "unknown"
 	}
-	l.state(lane, "tools", tools, "", nil)
+	l.State(lane, "tools", tools, "", nil)
 	question := "none"
 	if q, ok := of["runtime.question"].(types.VirtualMachineQuestionInfo); ok {
 		question = q.Text
 	}
-	l.state(lane, "question", question, "", nil)
+	l.State(lane, "question", question, "", nil)
 }
 
 // fieldsOf tells whether the machine's page has data: from its configuration or, without that, from its summary.

@@ -14,6 +14,8 @@ type Options struct {
 	Root string // the project's root: attachments are named relative to it, and files outside of it are not named at all
 	Dir  string // the run's folder; without it no files are attached and no settings are listed
 	HTML string // the name of the HTML report beside junit.xml, where one is made: "report.html"
+
+	Previous *record.Record // the run before of the same lab, which the HTML report compares with; nil for none
 }
 
 // Rows returns what all reports show: one row a planned claim, and one for each verdict on a claim that nobody planned,

@@ -148,7 +148,7 @@ func (v *htmlView) header(r *record.Record, rows []record.Row) {
 		v.Notes = append(v.Notes, "The record's last line was cut off and is left out.")
 	}
 	if r.Unknown > 0 {
-		v.Notes = append(v.Notes, several(r.Unknown, "line")+" of the record are of a kind that this version does not know: they rest no verdict, and are drawn as they are.")
+		v.Notes = append(v.Notes, several(r.Unknown, "line")+" of the record are of a kind that this version does not know: no verdict rests on them, and they are drawn as they are.")
 	}
 }
 
@@ -191,14 +191,17 @@ func names(all []string) string {
 func (v *htmlView) timeline(r *record.Record, o Options, c *cites, faults []fault) {
 	lanes := tracksOf(r)
 	ch := &chart{rec: r, faults: faults, cites: c, pictures: picturesOf(r, o, faults)}
-	n := 1
-	for _, ts := range lanes {
-		n += len(ts)
+	together := lots(lanes)
+	drawn := 1
+	for _, l := range together {
+		for i := 0; i < len(l.lanes) && (len(l.lanes) == 1 || i < differMost); i++ {
+			drawn += len(l.lanes[i])
+		}
 	}
-	ch.least = max(r.EndT/4000, r.EndT*int64(min(n, 10_000))/segments)
+	ch.least = min(max(r.EndT/4000, r.EndT*int64(drawn)/segments), r.EndT/100)
 	v.Pictures = ch.pictures
 	v.Behind, v.Axis, v.Faults, v.Scenes = behind(r, faults), axis(r), faultLabels(r, faults), scenes(r)
-	for _, l := range lots(lanes) {
+	for _, l := range together {
 		role := oneLine(string(l.lanes[0][0].Lane.Role))
 		if len(v.Groups) == 0 || v.Groups[len(v.Groups)-1].Role != role {
 			v.Groups = append(v.Groups, roleGroup{Role: role})

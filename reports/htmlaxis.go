@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
 )
 
@@ -121,7 +120,8 @@ func behind(r *record.Record, faults []fault) template.HTML {
 	}
 	return template.HTML(`<svg width="0" height="0" display="block" position="absolute" class="defs" aria-hidden="true"><defs>` +
 		`<pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="w0" width="6" height="6" fill="#f7d897"/><rect class="w1" width="2" height="6" fill="#e0a93f"/></pattern>` +
-		`<pattern id="fault" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="f1" width="1.5" height="5" fill="#dfa3a3"/></pattern>` +
+		`<pattern id="lines" width="6" height="5" patternUnits="userSpaceOnUse"><rect class="w0" width="6" height="5" fill="#f7d897"/><rect class="w1" width="6" height="1.4" fill="#e0a93f"/></pattern>` +
+		`<pattern id="fault" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="f1" width="1.5" height="5" fill="#e3adad"/></pattern>` +
 		`<g id="behind">` + d.String() + `</g></defs></svg>`)
 }
 
@@ -134,6 +134,7 @@ func (d *drawing) bands(f fault) {
 	}
 	if f.Active.What == "" { // it never was seen to work
 		band("maybe", "url(#fault)", f.Begin.Hi, f.over)
+		d.say(`<rect class="edge" x="%s%%" width="1" height="100%%" fill="#d7a0a0"/>`, d.x(f.Begin.Hi))
 		return
 	}
 	undo := f.over
@@ -141,9 +142,9 @@ func (d *drawing) bands(f fault) {
 		undo = f.Undo.Hi
 	}
 	band("maybe", "url(#fault)", f.Begin.Hi, f.Active.Hi)
-	band("full", "#f8e1e1", f.Active.Hi, undo)
+	band("full", "#fae7e7", f.Active.Hi, undo)
 	band("maybe", "url(#fault)", undo, f.over)
-	d.say(`<rect class="edge" x="%s%%" width="1" height="100%%" fill="#c98a8a"/><rect class="edge" x="%s%%" width="1" height="100%%" fill="#c98a8a"/>`, d.x(f.Active.Hi), d.x(undo))
+	d.say(`<rect class="edge" x="%s%%" width="1" height="100%%" fill="#d7a0a0"/><rect class="edge" x="%s%%" width="1" height="100%%" fill="#d7a0a0"/>`, d.x(f.Active.Hi), d.x(undo))
 }
 
 // fault is a fault of the run with its scenario.
@@ -204,7 +205,7 @@ func scenes(r *record.Record) template.HTML {
 	d := &drawing{to: r.EndT}
 	n := 0
 	for _, p := range r.Phases() {
-		title := svgText(p.Scenario+": "+p.Name, 120) + "\n" + svgText(clock(p.From)+" to "+clock(p.To)+" "+p.Edge+" "+p.Why, 200)
+		title := svgText(p.Scenario, 120) + "\n" + svgText(p.Name+" "+clock(p.From)+" to "+clock(p.To)+" "+p.Edge+" "+p.Why, 200)
 		if p.Name != "scenario" {
 			d.say(`<rect class="part" x="%s%%" y="15" width="%s%%" height="4" fill="#8aa4c4"><title>%s</title></rect>`, d.x(p.From), d.wide(p.From, p.To), title)
 			continue
@@ -217,20 +218,4 @@ func scenes(r *record.Record) template.HTML {
 		}
 	}
 	return svgRow(rowHigh, d.String())
-}
-
-// tracksOf hands out the record's tracks, by lane.
-func tracksOf(r *record.Record) [][]record.Track {
-	var out [][]record.Track
-	at := map[drivers.Lane]int{}
-	for _, t := range r.Tracks() {
-		i, ok := at[t.Lane]
-		if !ok {
-			i = len(out)
-			at[t.Lane] = i
-			out = append(out, nil)
-		}
-		out[i] = append(out[i], t)
-	}
-	return out
 }

@@ -44,8 +44,15 @@ func rulerOf(v record.Verdict) (ruler, bool) {
 			b.one = m.Hi
 		}
 	}
-	if b.one-b.zero <= 0 || math.IsInf(b.one-b.zero, 0) || math.IsNaN(b.one-b.zero) { // exactly one value is allowed
-		b.one = b.zero + max(1, math.Abs(b.zero)/2)
+	if w := b.one - b.zero; w <= 0 || math.IsInf(w, 0) || math.IsNaN(w) { // one value alone is allowed: how far off the measured one is gives the scale
+		off := 0.0
+		if m := v.Measured; m != nil {
+			off = max(math.Abs(m.Lo-b.zero), math.Abs(m.Hi-b.zero))
+		}
+		if off == 0 || math.IsInf(off, 0) || math.IsNaN(off) {
+			off = 1
+		}
+		b.one = b.zero + 4*off
 	}
 	return b, true
 }
@@ -90,10 +97,9 @@ func windowBar(row record.Row) template.HTML {
 	d.say(`<svg class="bar" width="%d" height="32" viewBox="0 0 %d 32" role="img" aria-label="%s" font-size="10" font-family="system-ui,sans-serif"><title>%s</title>`, barWide, barWide, svgText(label, 200), svgText(label, 200))
 	d.say(`<rect class="track" x="%g" y="%g" width="%g" height="2" fill="#d8dee4"/>`, barEnd, barTop+barHeight/2-1, barWide-2*barEnd)
 	d.say(`<rect class="allow" x="%.2f" y="%g" width="%.2f" height="%g" fill="#cfe5d6"/>`, from, barTop, max(to-from, 2), barHeight)
-	d.edge(lo, from, -1, "no least")
-	d.edge(hi, to, 1, "no most")
-	if lo != nil && hi != nil && *lo == *hi {
-		d.say(`<text class="n" x="%.1f" y="28" text-anchor="middle">%s</text>`, from, svgText(number(*lo), 20))
+	d.edge(lo, from, -1)
+	if lo == nil || hi == nil || *lo != *hi {
+		d.edge(hi, to, 1)
 	}
 	if m := v.Measured; m != nil {
 		d.value(&b, *m, string(wordOf(row)))
@@ -103,7 +109,7 @@ func windowBar(row record.Row) template.HTML {
 }
 
 // edge draws one edge of the window: a line with its number, or an arrow where it is open.
-func (d *drawing) edge(v *float64, x float64, side float64, open string) {
+func (d *drawing) edge(v *float64, x float64, side float64) {
 	anchor := "middle"
 	if v == nil {
 		tip := x + side*barEnd/2
@@ -113,7 +119,7 @@ func (d *drawing) edge(v *float64, x float64, side float64, open string) {
 		} else {
 			anchor = "end"
 		}
-		d.say(`<text class="m" x="%.1f" y="28" text-anchor="%s" fill="#59636e">%s</text>`, x, anchor, open)
+		d.say(`<text class="m" x="%.1f" y="28" text-anchor="%s" fill="#59636e">no limit</text>`, x, anchor)
 		return
 	}
 	d.say(`<rect class="lim" x="%.2f" y="%g" width="1.5" height="%g" fill="#2f7d4f"/>`, x-0.75, barTop-3, barHeight+6)

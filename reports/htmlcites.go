@@ -19,6 +19,8 @@ type cite struct {
 	Log  string // the anchor of its line in the log: "e12"
 	Note string // the time in words
 
+	Open bool // a verdict that nobody wants to see rests on it
+
 	ringed bool
 }
 
@@ -40,14 +42,17 @@ func topicOf(what string) string {
 func citesOf(rows []record.Row) *cites {
 	c := &cites{at: map[record.Pointer]*cite{}, by: map[string][]*cite{}, open: map[cited]bool{}}
 	for _, row := range rows {
+		w := wordOf(row)
+		ill := w == refuted || w == inconclusive
 		for _, p := range row.Evidence {
-			if w := wordOf(row); w == refuted || w == inconclusive {
+			if ill {
 				c.open[cited{p.Lane, topicOf(p.What)}] = true
 			}
 			if c.at[p] == nil {
 				c.at[p] = &cite{Pointer: p}
 				c.all = append(c.all, c.at[p])
 			}
+			c.at[p].Open = c.at[p].Open || ill
 		}
 	}
 	slices.SortStableFunc(c.all, func(a, b *cite) int {

@@ -69,7 +69,7 @@ type claimRow struct {
 	Follows, Spare            string
 	Bar                       template.HTML
 	On                        string // its provenance, empty when nobody saw anything
-	Why, Spec                 string
+	Why, Short, Spec          string
 	Known                     *record.Deviation
 	Link                      template.URL // of the deviation
 	Stale                     bool
@@ -95,7 +95,7 @@ func claimRows(r *record.Record, o Options, rows []record.Row, c *cites, changes
 		w := wordOf(row)
 		v := claimRow{ID: row.Plan.Claim, Title: text(row.Plan.Title), Code: text(row.Plan.Source.Doc + " " + row.Plan.Source.Code), Scenario: text(row.Plan.Scenario),
 			Word: w, Class: class(w), Shape: shape(w), Measured: measured(row.Verdict), Allowed: allowed(row.Verdict), Follows: follows(row.Verdict),
-			Spare: room(marginOf(row.Verdict)), Bar: windowBar(row), Why: text(row.Why), Stale: stale(row), Open: w == refuted || w == inconclusive}
+			Spare: room(marginOf(row.Verdict)), Bar: windowBar(row), Why: text(row.Why), Short: cut(text(row.Why), 110), Stale: stale(row), Open: w == refuted || w == inconclusive}
 		s := row.Plan.Source
 		v.Source = record.Source{Doc: text(s.Doc), Code: text(s.Code), JA: text(s.JA), EN: text(s.EN), Note: text(s.Note)}
 		if row.K != "" {

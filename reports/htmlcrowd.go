@@ -112,8 +112,11 @@ func (c *chart) stack(topic string, lanes [][]record.Track) string {
 	var words []string
 	for _, l := range c.layers(topic, lanes) {
 		p := paints[l.tone]
-		if l.tone == good {
+		switch l.tone {
+		case good:
 			p.fill = "#c9e4d3"
+		case waiting:
+			p.fill = "url(#lines)" // which a wide drawing does not distort
 		}
 		most, when := 0.0, 0
 		var path strings.Builder
@@ -144,7 +147,10 @@ func (c *chart) stack(topic string, lanes [][]record.Track) string {
 
 // plateau writes a layer's word where it is high and long enough.
 func (c *chart) plateau(l layer, p paint, under []float64, high func(float64) float64) string {
-	const line = 13.0
+	line := 13.0
+	for k := range under {
+		line = max(line, 0.7*(high(under[k]+l.n[k])-high(under[k])))
+	}
 	best, at, mid := 0, 0, 0.0
 	for i := 0; i < slots; i++ {
 		lo, hi := 0.0, math.Inf(1)
@@ -199,9 +205,9 @@ func (c *chart) crowd(l lot) (main, rest []trackRow, all []company) {
 	for _, ts := range l.lanes {
 		d.rings(c.cites.of(key(ts[0].Lane), ""))
 	}
-	main = append(main, trackRow{Class: "lane", Lane: name, Label: fmt.Sprintf("%d lanes %s", n, oneLine(name)), Note: prov, Hint: several(events, "event"), SVG: svgRow(rowHigh, d.String())})
+	main = append(main, trackRow{Class: "lane", Lane: name, Label: fmt.Sprintf("%s × %d", oneLine(name[strings.Index(name, "/")+1:]), n), Note: prov, Hint: several(events, "event"), SVG: svgRow(rowHigh, d.String())})
 	for _, topic := range topics {
-		r := trackRow{Class: "crowd", Lane: name, Label: oneLine(topic), Note: fmt.Sprintf("%d", n), Hint: "how many lanes are in each state", SVG: svgRow(crowdHigh, c.stack(topic, l.lanes))}
+		r := trackRow{Class: "crowd", Lane: name, Label: oneLine(topic), Hint: "how many lanes are in each state", SVG: svgRow(crowdHigh, c.stack(topic, l.lanes))}
 		switch {
 		case changed[topic]:
 			main = append(main, r)

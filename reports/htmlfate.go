@@ -5,7 +5,6 @@ package reports
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
@@ -18,6 +17,7 @@ const namesLength = 4000
 type fate struct {
 	tracks  []record.Track
 	is      string // the states in the order in which they came first, with the last one, topic by topic
+	ill     bool   // in the end it fails or waits
 	bad     int64  // ms
 	waiting int64
 }
@@ -41,9 +41,11 @@ func fateOf(tracks []record.Track, changed map[string]bool) fate {
 				words = append(words, w)
 			}
 		}
-		last := oneLine(t.States[len(t.States)-1].Value)
+		end := t.States[len(t.States)-1].Value
+		f.ill = f.ill || toneOf(t.Topic, end) >= waiting
+		last := oneLine(end)
 		is := oneLine(t.Topic) + " " + strings.Join(words, ", ")
-		if len(words) > 1 {
+		if last != words[len(words)-1] {
 			is += ", in the end " + last
 		}
 		said = append(said, cut(is, 200))
@@ -102,41 +104,36 @@ func companies(lanes [][]record.Track, changed map[string]bool) []company {
 	return out
 }
 
+// worse puts lanes first that did not come back, then those that failed or waited for the longest.
 func worse(a, b fate) int {
+	if a.ill != b.ill {
+		return map[bool]int{true: -1, false: 1}[a.ill]
+	}
 	return cmp.Or(cmp.Compare(b.bad, a.bad), cmp.Compare(b.waiting, a.waiting))
 }
 
 // ranges sorts names and writes those that are numbered one after the other as "g7 to g12".
 func ranges(names []string) []string {
-	type name struct {
-		all, stem string
-		n         int // -1 without a number
-	}
-	var list []name
-	for _, s := range names {
-		stem := strings.TrimRight(s, "0123456789")
-		n, err := strconv.Atoi(s[len(stem):])
-		if err != nil {
-			n = -1
-		}
-		list = append(list, name{s, stem, n})
-	}
-	slices.SortStableFunc(list, func(a, b name) int {
-		return cmp.Or(cmp.Compare(a.stem, b.stem), cmp.Compare(a.n, b.n), cmp.Compare(a.all, b.all))
-	})
+	names = slices.SortedFunc(slices.Values(names), byName)
 	var out []string
-	for i := 0; i < len(list); {
+	for i := 0; i < len(names); {
 		j := i
-		for j+1 < len(list) && list[i].n >= 0 && list[j+1].stem == list[i].stem && list[j+1].n == list[j].n+1 {
+		for j+1 < len(names) && next(names[j], names[j+1]) {
 			j++
 		}
 		if j > i+1 {
-			out = append(out, list[i].all+" to "+list[j].all)
+			out = append(out, names[i]+" to "+names[j])
 			i = j + 1
 			continue
 		}
-		out = append(out, list[i].all)
+		out = append(out, names[i])
 		i++
 	}
 	return out
+}
+
+func next(a, b string) bool {
+	as, an := numbered(a)
+	bs, bn := numbered(b)
+	return as == bs && an >= 0 && bn == an+1
 }

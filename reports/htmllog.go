@@ -22,7 +22,7 @@ type logLine struct {
 	ID, When, Since, Lane, What, Why string
 	Class                            string // "cited", "fault", "phase", "strange" or empty
 	t                                int64
-	mark                             string
+	Mark                             string // the anchor of its ring
 }
 
 // more is what of a lane the log leaves out.
@@ -50,7 +50,7 @@ func logOf(r *record.Record, c *cites, faults []fault) (lines []logLine, left []
 		switch p := c.at[record.Pointer{T: h.T, Lane: who, What: h.What}]; {
 		case p != nil && !found[p]:
 			found[p] = true
-			l.ID, l.Class, l.mark, keep = p.Log, "cited", p.Mark, true
+			l.ID, l.Class, l.Mark, keep = p.Log, "cited", p.Mark, true
 		case who == "" && strings.HasPrefix(h.What, "fault "):
 			l.Class, keep = "fault", seen[who] <= logOfAll/2
 		case who == "":
@@ -64,7 +64,7 @@ func logOf(r *record.Record, c *cites, faults []fault) (lines []logLine, left []
 	}
 	for _, p := range c.all {
 		if !found[p] {
-			lines = append(lines, logLine{ID: p.Log, Class: "cited", When: clock(p.T), Since: since(faults, p.T), Lane: oneLine(p.Lane), What: cut(oneLine(p.What), 160), t: p.T, mark: p.Mark})
+			lines = append(lines, logLine{ID: p.Log, Class: "cited", When: clock(p.T), Since: since(faults, p.T), Lane: oneLine(p.Lane), What: cut(oneLine(p.What), 160), t: p.T, Mark: p.Mark})
 		}
 	}
 	for i, o := range r.Others() {

@@ -147,7 +147,11 @@ func (c *chart) states(d *drawing, t record.Track) {
 		if s.n > 1 {
 			title = fmt.Sprintf("%d states\n%s to %s: %s", s.n, clock(s.from), clock(s.to), s.title)
 		}
-		d.say(`<rect class="%s" x="%s%%" y="%d" width="%s%%" height="%d" fill="%s"><title>%s</title></rect>`, p.class, d.x(s.from), p.top, d.wide(s.from, s.to), p.high, p.fill, lines3(title))
+		rim := ""
+		if s.tone == plain { // of two such states side by side each has to be seen
+			rim = ` stroke="#aab3bd" stroke-width=".6"`
+		}
+		d.say(`<rect class="%s" x="%s%%" y="%d" width="%s%%" height="%d" fill="%s"%s><title>%s</title></rect>`, p.class, d.x(s.from), p.top, d.wide(s.from, s.to), p.high, p.fill, rim, lines3(title))
 		switch w := cut(s.word, 24); {
 		case d.fits(len([]rune(w)), s.from, s.to):
 			d.word(s, p, w)
@@ -197,10 +201,14 @@ func (c *chart) events(d *drawing, t record.Track) {
 	}
 }
 
-// rings marks what verdicts rest on.
+// rings marks what verdicts rest on; filled are those of verdicts that nobody wants to see.
 func (d *drawing) rings(list []*cite) {
 	for _, p := range list {
-		d.say(`<circle class="ring" id="%s" cx="%s%%" cy="10" r="4.5" fill="none" stroke="#1f6fd1" stroke-width="1.5"><title>%s</title></circle>`, p.Mark, d.x(p.T),
+		class, fill := "ring", "#fff"
+		if p.Open {
+			class, fill = "ring open", "#1f6fd1"
+		}
+		d.say(`<circle class="%s" id="%s" cx="%s%%" cy="3.5" r="2.5" fill="%s" stroke="#1f6fd1" stroke-width="1.2"><title>%s</title></circle>`, class, p.Mark, d.x(p.T), fill,
 			svgText("a verdict rests on this", 40)+"\n"+svgText(clock(p.T)+" "+p.What, 160))
 	}
 }
@@ -269,7 +277,15 @@ func extent(bs []record.Bucket) string {
 	for _, b := range bs {
 		lo, hi = min(lo, b.Min), max(hi, b.Max)
 	}
-	return strconv.FormatFloat(lo, 'g', 2, 64) + ".." + strconv.FormatFloat(hi, 'g', 3, 64)
+	return few(lo) + ".." + few(hi)
+}
+
+// few is a number in few digits.
+func few(x float64) string {
+	if math.Abs(x) >= 100 && math.Abs(x) < 1e6 {
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(x, 'g', 3, 64)
 }
 
 // strip draws samples: the span from least to most, the mean as a line. A silence interrupts it.

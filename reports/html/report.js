@@ -23,23 +23,36 @@
   };
 
   // Words that the server left out because they do not fit on a narrow axis.
+  const word = (after, cls, x, y, text) => {
+    const t = document.createElementNS("http://www.w3.org/2000/svg", "text");
+    for (const [k, v] of Object.entries({ class: cls + " added", x, y, dx: 4 })) t.setAttribute(k, v);
+    t.textContent = text;
+    after.after(t);
+  };
+  const isText = e => e && e.tagName === "text";
+  const said = e => e.dataset.say || $("title", e).textContent;
   const fit = () => {
     $$(".added").forEach(t => t.remove());
-    const wide = plot().wide;
-    for (const r of $$(".topic rect[class]", scroll)) {
-      const title = r.firstElementChild, c = r.getAttribute("class");
-      if (!title || "gwbp".indexOf(c) < 0) continue;
-      const px = parseFloat(r.getAttribute("width")) / 100 * wide, next = r.nextElementSibling, w = title.textContent.split("\n")[0];
-      if (px < 6.4 * w.length + 8 || next && next.tagName === "text" && next.textContent === w) continue;
-      if (next && next.tagName === "text") next.setAttribute("visibility", "hidden");
-      const t = document.createElementNS("http://www.w3.org/2000/svg", "text");
-      t.setAttribute("class", c + "w added");
-      t.setAttribute("x", r.getAttribute("x"));
-      t.setAttribute("dx", "4");
-      t.setAttribute("y", c === "g" ? "11" : "14");
-      t.textContent = w;
-      r.after(t);
+    $$("[visibility]", scroll).forEach(t => t.removeAttribute("visibility"));
+    const wide = plot().wide, px = (e, name) => parseFloat(e.getAttribute(name)) / 100 * wide;
+    for (const r of $$(".topic rect[class], .axis .scene", scroll)) {
+      const c = r.getAttribute("class"), scene = c.startsWith("scene");
+      if (!scene && (c.length > 1 || "gwbp".indexOf(c) < 0)) continue;
+      const w = said(r).split("\n")[0], next = r.nextElementSibling;
+      if (isText(next) && next.textContent === w || px(r, "width") < 6.4 * w.length + 8) continue;
+      if (isText(next)) next.setAttribute("visibility", "hidden");
+      word(r, scene ? "t" : c + "w", r.getAttribute("x"), scene ? 12 : c === "g" ? 11 : 14, w);
     }
+    const labels = $$(".fl", scroll);
+    let free = -1;
+    labels.forEach((g, i) => {
+      const hit = $("rect", g), x = px(hit, "x"), room = (i + 1 < labels.length ? px($("rect", labels[i + 1]), "x") : wide) - x, has = $("text", g);
+      const full = said(g).split("\n")[0], fits = [full, full.split(" ")[0]].find(w => room > 6.4 * w.length + 6);
+      if (has) has.setAttribute("visibility", "hidden");
+      if (!fits || x < free) return;
+      word(hit, "f", hit.getAttribute("x"), 14, fits);
+      free = x + 6.4 * fits.length;
+    });
   };
 
   // The stretch of time that is shown.

@@ -37,12 +37,12 @@ type Browser struct {
 }
 
 type message struct {
-	ID      int             `json:"id,omitempty"`
-	Session string          `json:"sessionId,omitempty"`
-	Method  string          `json:"method,omitempty"`
-	Params  json.RawMessage `json:"params,omitempty"`
-	Result  json.RawMessage `json:"result,omitempty"`
-	Error   *struct{ Message string }
+	ID      int                       `json:"id,omitempty"`
+	Session string                    `json:"sessionId,omitempty"`
+	Method  string                    `json:"method,omitempty"`
+	Params  json.RawMessage           `json:"params,omitempty"`
+	Result  json.RawMessage           `json:"result,omitempty"`
+	Error   *struct{ Message string } `json:"error,omitempty"`
 }
 
 type reply struct {

@@ -73,7 +73,8 @@ type claimRow struct {
 	Known                     *record.Deviation
 	Link                      template.URL // of the deviation
 	Stale                     bool
-	Open                      bool
+	Open                      bool // why is to be seen at once
+	Unfold                    bool // and all the rest as well
 	Cites                     []*cite
 	Files                     []fileLink
 	Turn                      Turn
@@ -95,7 +96,7 @@ func claimRows(r *record.Record, o Options, rows []record.Row, c *cites, changes
 		w := wordOf(row)
 		v := claimRow{ID: row.Plan.Claim, Title: text(row.Plan.Title), Code: text(row.Plan.Source.Doc + " " + row.Plan.Source.Code), Scenario: text(row.Plan.Scenario),
 			Word: w, Class: class(w), Shape: shape(w), Measured: measured(row.Verdict), Allowed: allowed(row.Verdict), Follows: follows(row.Verdict),
-			Spare: room(marginOf(row.Verdict)), Bar: windowBar(row), Why: text(row.Why), Short: cut(text(row.Why), 110), Stale: stale(row), Open: w == refuted || w == inconclusive}
+			Spare: room(marginOf(row.Verdict)), Bar: windowBar(row), Why: text(row.Why), Short: cut(text(row.Why), 110), Stale: stale(row), Open: w == refuted || w == inconclusive, Unfold: w == refuted}
 		s := row.Plan.Source
 		v.Source = record.Source{Doc: text(s.Doc), Code: text(s.Code), JA: text(s.JA), EN: text(s.EN), Note: text(s.Note)}
 		if row.K != "" {

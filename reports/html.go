@@ -102,13 +102,15 @@ func HTML(r *record.Record, o Options) ([]byte, error) {
 	}
 	rows := sorted(Rows(r))
 	v := htmlView{Style: template.CSS(htmlStyle), Script: template.JS(htmlScript), Policy: policy(), Length: r.EndT}
+	lanes := tracksOf(r)
 	v.header(r, rows)
+	v.badges(r, lanes)
 	c := citesOf(rows)
 	faults := faultsOf(r)
 	prev, changes := against(r, o)
 	v.Previous = prev
 	v.Claims, v.Skipped = claimRows(r, o, rows, c, changes)
-	v.timeline(r, o, c, faults)
+	v.timeline(r, o, lanes, c, faults)
 	v.Log, v.LogLeft, v.LogAll = logOf(r, c, faults)
 	v.environment(r)
 	var out bytes.Buffer
@@ -136,7 +138,6 @@ func (v *htmlView) header(r *record.Record, rows []record.Row) {
 	v.Tiles = tiles(rows)
 	v.Word, v.Say = verdictOf(r, rows)
 	v.WordClass, v.WordShape = class(v.Word), shape(v.Word)
-	v.badges(r)
 	lasted := (time.Duration(r.EndT) * time.Millisecond).Round(time.Second).String()
 	for _, f := range [][2]string{{"hosts", h.Host}, {"began", v.T0}, {"lasted", lasted}, {"profile", h.Profile}, {"filter", h.Filter}, {"lab file", h.LabFile}, {"commit", h.Git},
 		{"on", h.On}, {"record sha256", r.SHA256}} {
@@ -152,9 +153,9 @@ func (v *htmlView) header(r *record.Record, rows []record.Row) {
 	}
 }
 
-func (v *htmlView) badges(r *record.Record) {
+func (v *htmlView) badges(r *record.Record, lanes [][]record.Track) {
 	var reals, modelled []string
-	for _, ts := range tracksOf(r) {
+	for _, ts := range lanes {
 		l := ts[0].Lane
 		switch {
 		case l.Provenance == drivers.Real && l.Role != drivers.Path:
@@ -188,9 +189,8 @@ func names(all []string) string {
 	return list(ranges(all), "")
 }
 
-func (v *htmlView) timeline(r *record.Record, o Options, c *cites, faults []fault) {
-	lanes := tracksOf(r)
-	ch := &chart{rec: r, faults: faults, cites: c, pictures: picturesOf(r, o, faults)}
+func (v *htmlView) timeline(r *record.Record, o Options, lanes [][]record.Track, c *cites, faults []fault) {
+	ch := &chart{rec: r, faults: faults, cites: c, pictures: picturesOf(lanes, o, faults)}
 	together := lots(lanes)
 	drawn := 1
 	for _, l := range together {

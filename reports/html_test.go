@@ -110,7 +110,7 @@ func TestPicturesBecomeThumbnails(t *testing.T) {
 	}
 	r := parse(t, []byte(`{"k":"run","v":1,"id":"p","lab_kind":"embedded"}`+"\n"+`{"k":"lane","l":1,"kind":"hypervisor","name":"vm/a"}`+"\n"+
 		event(1, "evidence/a #1?.png")+event(1, "evidence/broken.png")+event(1, "evidence/../../secret.png")+event(1, "evidence/a #1?.png")+`{"k":"end","t":1000,"why":"done"}`+"\n"))
-	ps := picturesOf(r, Options{Dir: dir}, nil)
+	ps := picturesOf(tracksOf(r), Options{Dir: dir}, nil)
 	g.Expect(ps).To(HaveLen(2), "each file once, and none that is not in the folder")
 	byName := map[string]picturePlace{}
 	for _, p := range ps {

@@ -157,6 +157,7 @@ type fault struct {
 // faultsOf lists the faults of the whole run in order of time.
 func faultsOf(r *record.Record) []fault {
 	var out []fault
+	phases := r.Phases()
 	for _, f := range r.Whole().Faults() {
 		o := fault{Fault: f, over: r.EndT}
 		if f.End.What != "" {
@@ -164,7 +165,7 @@ func faultsOf(r *record.Record) []fault {
 		} else if f.Failed != "" {
 			o.over = max(f.Begin.Hi, f.Active.Hi, f.Undo.Hi)
 		}
-		for _, p := range r.Phases() {
+		for _, p := range phases {
 			if p.Name == "scenario" && p.From <= f.Begin.Hi && f.Begin.Hi <= p.To {
 				o.Scenario = p.Scenario
 			}

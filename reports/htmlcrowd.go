@@ -224,7 +224,7 @@ func (c *chart) crowd(l lot) (main, rest []trackRow, all []company) {
 		bs := c.together(topic, l.lanes)
 		r := trackRow{Class: "samples", Lane: name, Label: oneLine(topic), Note: extent(bs), SVG: svgRow(stripHigh, c.strip(bs)),
 			Hint: "samples: the line is the middle lane's mean, the span reaches from the least to the most of any lane; log scale"}
-		if shownSamples(topic, role) {
+		if shownSamples(topic, role, changed[topic]) {
 			main = append(main, r)
 		} else {
 			rest = append(rest, r)

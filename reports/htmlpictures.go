@@ -47,7 +47,7 @@ type picturePlace struct {
 }
 
 // picturesOf lists the pictures that states and events name and that are in the run's folder, in order of time.
-func picturesOf(r *record.Record, o Options, faults []fault) []picturePlace {
+func picturesOf(lanes [][]record.Track, o Options, faults []fault) []picturePlace {
 	have := map[string]bool{}
 	for _, f := range evidence(o) {
 		switch strings.ToLower(path.Ext(f)) {
@@ -63,7 +63,7 @@ func picturesOf(r *record.Record, o Options, faults []fault) []picturePlace {
 			out = append(out, picturePlace{Lane: oneLine(key(l)), When: clock(t), What: cut(oneLine(what), 80), Since: since(faults, t), File: f, Link: linkTo(f), at: l, t: t})
 		}
 	}
-	for _, tr := range r.Tracks() {
+	for _, tr := range slices.Concat(lanes...) {
 		for _, s := range tr.States {
 			take(tr.Lane, s.Since.Hi, tr.Topic+" "+s.Value, s.Since.Attrs)
 		}

@@ -67,7 +67,7 @@ func (c *chart) lane(tracks []record.Track) (main, rest []trackRow) {
 		}
 		if len(t.Buckets) > 0 {
 			r := trackRow{Class: "samples", Lane: name, Label: topic, Note: extent(t.Buckets), Hint: "samples: the least, the mean and the most of each stretch, on a log scale", SVG: svgRow(stripHigh, c.strip(t.Buckets))}
-			if shownSamples(t.Topic, l.Role) {
+			if shownSamples(t.Topic, l.Role, len(t.States) > 0) {
 				samples = append(samples, r)
 			} else {
 				rest = append(rest, r)

@@ -80,7 +80,7 @@ func toneOfEvent(topic, typ string) tone {
 // minor are the topics that get no row of their own in the overview: details, and what others say better.
 var minor = func() map[string]bool {
 	all := map[string]bool{}
-	for _, t := range strings.Fields("agent api boot busy connection cpu fields heartbeat host in kmsg load log logs memory place screen.shows settings " +
+	for _, t := range strings.Fields("agent api boot busy clock-error connection cpu fields heartbeat host in kmsg load log logs memory paths place screen.shows settings " +
 		"shell.builtin shell.package-manager tools transcript up vsphere.task rdp.certificate") {
 		all[t] = true
 	}
@@ -93,9 +93,14 @@ func worth(topic string, role drivers.Role, states int) bool {
 	return !knownRole(role) || !minor[topic] && states > 1
 }
 
-// shownSamples tells whether a topic's samples get a row in the overview: how often a guest beats, and how long its disk takes.
-func shownSamples(topic string, role drivers.Role) bool {
-	return topic == "heartbeat" || topic != "monitor" && !minor[topic] || !knownRole(role)
+// shownSamples tells whether a topic's samples get a row in the overview: how often a guest beats and how long its disk takes, and of the
+// others those that no states tell of.
+func shownSamples(topic string, role drivers.Role, states bool) bool {
+	switch topic {
+	case "heartbeat", "read", "write":
+		return true
+	}
+	return !knownRole(role) || !states && !minor[topic]
 }
 
 func knownRole(role drivers.Role) bool {

@@ -34,10 +34,7 @@ func severalRuns(f *flag.FlagSet, args []string, out *string, report string) ([]
 	}
 	var runs []*record.Record
 	for _, dir := range rest {
-		if dir, err = filepath.EvalSymlinks(dir); err != nil {
-			return nil, fmt.Errorf("finding the run: %w", err)
-		}
-		r, err := record.Read(dir)
+		_, r, err := readRun(dir)
 		if err != nil {
 			return nil, err
 		}
@@ -47,6 +44,18 @@ func severalRuns(f *flag.FlagSet, args []string, out *string, report string) ([]
 		*out = filepath.Join(filepath.Dir(filepath.Clean(rest[0])), time.Now().UTC().Format("20060102-150405")+"-"+report)
 	}
 	return runs, nil
+}
+
+// readRun reads the record of a run that was named, which may be by a link such as out/latest, and returns its folder.
+func readRun(name string) (dir string, r *record.Record, err error) {
+	if dir, err = filepath.Abs(name); err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("finding the run: %w", err)
+	}
+	r, err = record.Read(dir)
+	return dir, r, err
 }
 
 // targetOf is what a run's target is: the driver of its lab file.

@@ -22,7 +22,7 @@ type Turn string
 const (
 	Worse  Turn = "worse"   // it held, and is now undecided, or refuted and not on the list
 	Better Turn = "better"  // it was refuted or undecided, and is now confirmed
-	Other  Turn = "changed" // another word, neither better nor worse: put on the list, refuted instead of undecided, not asked
+	Other  Turn = "changed" // otherwise, neither better nor worse: put on the list, refuted instead of undecided, not asked
 	New    Turn = "new"     // the earlier run did not plan it
 	Gone   Turn = "gone"    // the later run did not plan it
 	Moved  Turn = "moved"   // the same word; the value moved against its window by a hundredth of the window's width or more

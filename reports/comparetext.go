@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
@@ -66,17 +67,67 @@ func (c Change) remarks() []string {
 	return append([]string{c.Apart}, c.Notes...)
 }
 
-// reasons are why the verdicts are what they are, where their words differ; of one that stands alone and is confirmed, nothing.
-func (c Change) reasons() (was, is string) {
+// reasons are why the verdicts are what they are, where their words differ, or, when all are wanted, where the reasons do; of one that
+// stands alone and is confirmed, nothing.
+func (c Change) reasons(all bool) (out [][2]string) {
 	switch {
-	case c.Turn == Gone || c.WasWord == c.IsWord || c.Turn == New && c.IsWord == string(confirmed):
+	case c.Turn == Gone || c.Turn == New && c.IsWord == string(confirmed):
 	case c.Turn == New:
-		is = c.Is.Why
-	default:
-		was, is = c.Was.Why, c.Is.Why
+		out = [][2]string{{"is: ", c.Is.Why}}
+	case c.WasWord != c.IsWord, all && c.Was.Why != c.Is.Why:
+		out = [][2]string{{"was: ", c.Was.Why}, {"is: ", c.Is.Why}}
 	}
-	return was, is
+	return out
 }
+
+// text is a change as lines for a terminal.
+func (c Change) text(all bool) []string {
+	word := string(c.Turn)
+	if c.Far() {
+		word += "!"
+	}
+	line := fmt.Sprintf("%-8s %-46s %s", word, or(c.Claim), c.words())
+	for _, p := range [][2]string{{"measured ", c.measured()}, {"allowed ", c.allowed()}, {"margin ", c.margins()}, {"", c.provenance()}} {
+		if p[1] != "-" {
+			line += "; " + p[0] + p[1]
+		}
+	}
+	out := []string{line}
+	for _, r := range c.reasons(all) {
+		out = append(out, "         "+r[0]+cut(oneLine(r[1]), cellLimit))
+	}
+	for _, n := range c.remarks() {
+		out = append(out, "         "+cut(oneLine(n), cellLimit))
+	}
+	return out
+}
+
+// changes is a table of changes; the label stands in every row.
+func (m *page) changes(label string, list []Change, all bool) {
+	m.table("Turn", "Claim", "Verdict", "Measured", "Allowed", "Margin", "Provenance", "Why")
+	for _, c := range list {
+		word, margins := label+string(c.Turn), markdown(c.margins(), cellLimit)
+		if c.Turn == Worse {
+			word = label + "**" + string(c.Turn) + "**"
+		}
+		if c.Far() {
+			margins = "**" + margins + "**"
+		}
+		var why []string
+		for _, r := range c.reasons(all) {
+			why = append(why, r[0]+markdown(r[1], cellLimit))
+		}
+		for _, n := range c.remarks() {
+			why = append(why, markdown(n, cellLimit))
+		}
+		m.row(word, markdown(c.Claim, cellLimit)+"<br>"+markdown(c.Title, cellLimit), markdown(c.words(), cellLimit), markdown(c.measured(), cellLimit),
+			markdown(c.allowed(), cellLimit), margins, markdown(c.provenance(), cellLimit), strings.Join(why, "<br>"))
+	}
+}
+
+// explainMargin says what a margin is.
+const explainMargin = "A margin is the distance from the measured interval to the nearest edge of the window, in percent of the window's width (of a window with one edge: " +
+	"of that edge's distance from zero); it is zero where an edge lies within the interval, and negative outside. Those that moved by more than 20 points are bold.\n"
 
 // tally is how many claims took each turn, in one sentence.
 func (c Comparison) tally() string {
@@ -85,6 +136,11 @@ func (c Comparison) tally() string {
 		s = append(s, fmt.Sprintf("%d %s", c.Count(t), t))
 	}
 	return strings.Join(s, ", ")
+}
+
+// unlikeBefore are the claims that are not the same.
+func (c Comparison) unlikeBefore() []Change {
+	return slices.DeleteFunc(slices.Clone(c.Changes), func(ch Change) bool { return ch.Turn == Same })
 }
 
 // label says on every line of a comparison that must not be made what it compares.
@@ -113,29 +169,9 @@ func (c Comparison) Text() string {
 		say("not comparable: " + c.NotComparable)
 	}
 	say(c.tally())
-	for _, ch := range c.Changes {
-		if ch.Turn == Same {
-			continue
-		}
-		word := string(ch.Turn)
-		if ch.Far() {
-			word += "!"
-		}
-		line := fmt.Sprintf("%-8s %-46s %s", word, or(ch.Claim), ch.words())
-		for _, p := range [][2]string{{"measured ", ch.measured()}, {"allowed ", ch.allowed()}, {"margin ", ch.margins()}, {"", ch.provenance()}} {
-			if p[1] != "-" {
-				line += "; " + p[0] + p[1]
-			}
-		}
-		say(line)
-		was, is := ch.reasons()
-		for _, p := range [][2]string{{"was: ", was}, {"is:  ", is}} {
-			if p[1] != "" {
-				say("         " + p[0] + cut(oneLine(p[1]), cellLimit))
-			}
-		}
-		for _, n := range ch.remarks() {
-			say("         " + cut(oneLine(n), cellLimit))
+	for _, ch := range c.unlikeBefore() {
+		for _, line := range ch.text(false) {
+			say(line)
 		}
 	}
 	for i, d := range c.Differences {
@@ -168,36 +204,11 @@ func (c Comparison) Markdown() []byte {
 	m.say("- A: %s", markdown(runLine(c.A), cellLimit))
 	m.say("- B: %s", markdown(runLine(c.B), cellLimit))
 	m.say("\n**%s.**\n", c.tally())
-	m.say("A margin is the distance from the measured interval to the nearest edge of the window, in percent of the window's width (of a window with one edge: " +
-		"of that edge's distance from zero); it is zero where an edge lies within the interval, and negative outside. Those that moved by more than 20 points are bold.\n")
+	m.say(explainMargin)
 	if len(c.drawn()) > 0 {
 		m.say("![Measured values and their windows](compare.svg)\n")
 	}
-	m.table("Turn", "Claim", "Verdict", "Measured", "Allowed", "Margin", "Provenance", "Why")
-	for _, ch := range c.Changes {
-		if ch.Turn == Same {
-			continue
-		}
-		word, margins := label+string(ch.Turn), markdown(ch.margins(), cellLimit)
-		if ch.Turn == Worse {
-			word = label + "**" + string(ch.Turn) + "**"
-		}
-		if ch.Far() {
-			margins = "**" + margins + "**"
-		}
-		var why []string
-		was, is := ch.reasons()
-		for _, p := range [][2]string{{"was: ", was}, {"is: ", is}} {
-			if p[1] != "" {
-				why = append(why, p[0]+markdown(p[1], cellLimit))
-			}
-		}
-		for _, n := range ch.remarks() {
-			why = append(why, markdown(n, cellLimit))
-		}
-		m.row(word, markdown(ch.Claim, cellLimit)+"<br>"+markdown(ch.Title, cellLimit), markdown(ch.words(), cellLimit), markdown(ch.measured(), cellLimit),
-			markdown(ch.allowed(), cellLimit), margins, markdown(ch.provenance(), cellLimit), strings.Join(why, "<br>"))
-	}
+	m.changes(label, c.unlikeBefore(), false)
 	for i, d := range c.Differences {
 		if i == 0 {
 			m.say("\n## What is different about the runs\n")

@@ -41,6 +41,7 @@ var commands = []command{
 	{"report", "RUN", "build the reports of a run's folder again, from its record", cmdReport},
 	{"compare", "A B [--out DIR] [--force]", "a later run beside an earlier one: which verdicts turned, which values moved, what else is different; exit code 1 for a claim that held and does not any more", cmdCompare},
 	{"rejudge", "RUN... [--out DIR]", "ask today's claims about old records: what they say now and did not say then; exit code 1 when anything changed", cmdRejudge},
+	{"history", "DIR [--out DIR]", "all runs below a folder: how often each claim had which verdict, and how its value spreads", cmdHistory},
 	{"beside", "RUN RUN...", "one report of several runs, target beside target: do they behave alike (E10)", cmdBeside},
 	{"contrast", "[--scenario S] [--out DIR] RUN RUN...", "one fault on several platforms, in a table and a picture: what stopped, for how long, who had to act (X1)", cmdContrast},
 	{"lab up", "LAB [--profile P]", "bring a lab in a box up and leave it", cmdLabUp},

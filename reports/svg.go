@@ -32,10 +32,10 @@ const svgStyle = `
 text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#1f2328}
 .title{font-size:15px;font-weight:600}.lane{font-size:13px;font-weight:600}.end{text-anchor:end}.name{text-anchor:end;fill:#59636e}.dim{fill:#59636e}
 .on{fill:#fff;font-weight:600}.back{fill:#fff}.fault{fill:#f6d5d5;opacity:.55}.rule{stroke:#d1d9e0}.edge{stroke:#b35900;stroke-dasharray:4 3}
-.out{fill:#c2313a}.bare{fill:#a86400}.wait{fill:#1f6fd1}.mark{fill:#7d3fc9}.was{fill:#8a94a0}.window{fill:#b7e3c0;opacity:.6}.calm{fill:#b9c3cc}.maybe{opacity:.35}
+.out{fill:#c2313a}.bare{fill:#a86400}.wait{fill:#1f6fd1}.mark{fill:#7d3fc9}.was{fill:#8a94a0}.window{fill:#b7e3c0;opacity:.6}.calm{fill:#b9c3cc}.tick{fill:#1f2328}.maybe{opacity:.35}
 @media (prefers-color-scheme:dark){
 text{fill:#e6edf3}.name,.dim{fill:#9da7b3}.on{fill:#0d1117}.back{fill:#0d1117}.fault{fill:#6b2b30;opacity:.45}.rule{stroke:#3d444d}.edge{stroke:#e0a458}
-.out{fill:#ff7b7b}.bare{fill:#e3a53a}.wait{fill:#58a6ff}.mark{fill:#b98cff}.was{fill:#8b949e}.window{fill:#1f5a33;opacity:.7}.calm{fill:#4a535d}}
+.out{fill:#ff7b7b}.bare{fill:#e3a53a}.wait{fill:#58a6ff}.mark{fill:#b98cff}.was{fill:#8b949e}.window{fill:#1f5a33;opacity:.7}.calm{fill:#4a535d}.tick{fill:#e6edf3}}
 `
 
 // picture is an SVG in the making.
@@ -112,7 +112,8 @@ func (p *picture) axis(y float64, what string) {
 	for i := 0; (p.most-p.least)/step > 12; i++ {
 		step *= []float64{2, 2.5, 2}[i%3]
 	}
-	for t := math.Ceil(p.least/step) * step; t <= p.most; t += step {
+	for i := int(math.Ceil(p.least / step)); float64(i)*step <= p.most; i++ {
+		t := float64(i) * step
 		p.say(`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="rule"/>`, p.x(t), y, p.x(t), y+5)
 		p.say(`<text x="%.1f" y="%.1f" text-anchor="middle" class="dim">%g</text>`, p.x(t), y+19, t)
 	}

@@ -32,8 +32,13 @@ func severalRuns(f *flag.FlagSet, args []string, out *string, report string) ([]
 	if err != nil {
 		return nil, err
 	}
+	return readRuns(rest, out, report)
+}
+
+// readRuns reads runs that were named; a report of them lies beside the first unless out says where.
+func readRuns(names []string, out *string, report string) ([]*record.Record, error) {
 	var runs []*record.Record
-	for _, dir := range rest {
+	for _, dir := range names {
 		_, r, err := readRun(dir)
 		if err != nil {
 			return nil, err
@@ -41,7 +46,7 @@ func severalRuns(f *flag.FlagSet, args []string, out *string, report string) ([]
 		runs = append(runs, r)
 	}
 	if *out == "" {
-		*out = filepath.Join(filepath.Dir(filepath.Clean(rest[0])), time.Now().UTC().Format("20060102-150405")+"-"+report)
+		*out = filepath.Join(filepath.Dir(filepath.Clean(names[0])), time.Now().UTC().Format("20060102-150405")+"-"+report)
 	}
 	return runs, nil
 }
@@ -68,6 +73,9 @@ func beside(runs []*record.Record, dir string) error {
 	}
 	worst := error(nil)
 	for _, a := range claim.AllAcross() {
+		if a.Judge == nil { // apd contrast judges it
+			continue
+		}
 		b := reports.Beside{Claim: a.ID, Title: a.Title, Source: a.Source, Verdict: a.Verdict(runs, targetOf)}
 		for _, r := range runs {
 			b.Columns = append(b.Columns, reports.Column{Run: r.Header.ID, Lab: r.Header.Lab, Of: targetOf(r), Detail: r.Header.Facts["target.version"]})

@@ -78,6 +78,13 @@ func cmdList(_ context.Context, args []string) error {
 			fmt.Printf("%-4s %s\n     %s\n", r.Source.Code, r.ID, r.Title)
 		}
 	}
+	for _, a := range claim.AllAcross() { // nor a single one this
+		with := "apd beside RUN RUN..."
+		if a.Effects != nil {
+			with = "apd contrast RUN RUN..."
+		}
+		fmt.Printf("\nseveral runs (%s)\n%-4s %s\n     %s\n", with, a.Source.Code, a.ID, a.Title)
+	}
 	return nil
 }
 

@@ -44,6 +44,7 @@ var commands = []command{
 	{"history", "DIR [--out DIR]", "all runs below a folder: how often each claim had which verdict, and how its value spreads", cmdHistory},
 	{"beside", "RUN RUN...", "one report of several runs, target beside target: do they behave alike (E10)", cmdBeside},
 	{"contrast", "[--scenario S] [--out DIR] RUN RUN...", "one fault on several platforms, in a table and a picture: what stopped, for how long, who had to act (X1)", cmdContrast},
+	{"overlay", "CLAIM RUN RUN... [--out DIR]", "one claim over several platforms, aligned at their faults, in a table and a picture", cmdOverlay},
 	{"lab up", "LAB [--profile P]", "bring a lab in a box up and leave it", cmdLabUp},
 	{"lab status", "LAB", "what runs, and every address", cmdLabStatus},
 	{"lab env", "LAB", "GOVC_* variables for its vSphere endpoint, for eval", cmdLabEnv},

@@ -78,7 +78,7 @@ func cmdList(_ context.Context, args []string) error {
 			fmt.Printf("%-4s %s\n     %s\n", r.Source.Code, r.ID, r.Title)
 		}
 	}
-	for _, a := range claim.AllAcross() { // nor a single one this
+	for _, a := range claim.AllAcross() { // nor what one run alone decides
 		with := "apd beside RUN RUN..."
 		if a.Effects != nil {
 			with = "apd contrast RUN RUN..."

@@ -77,7 +77,7 @@ func (c Change) reasons(all bool) (out [][2]string) {
 	case c.WasWord != c.IsWord, all && c.Was.Why != c.Is.Why:
 		out = [][2]string{{"was: ", c.Was.Why}, {"is: ", c.Is.Why}}
 	}
-	return out
+	return slices.DeleteFunc(out, func(r [2]string) bool { return r[1] == "" })
 }
 
 // text is a change as lines for a terminal.

@@ -24,11 +24,7 @@ func (l Line) spark() string {
 	lo, hi := extremes(vs)
 	var b strings.Builder
 	for _, v := range vs {
-		i := 0
-		if hi > lo {
-			i = int((v.Value - lo) / (hi - lo) * float64(len(sparks)-1))
-		}
-		b.WriteRune(sparks[min(max(i, 0), len(sparks)-1)])
+		b.WriteRune(sparks[int(share(v.Value, lo, hi)*float64(len(sparks)-1))])
 	}
 	return b.String()
 }
@@ -42,6 +38,14 @@ func extremes(vs []Value) (lo, hi float64) {
 		lo, hi = min(lo, v.Value), max(hi, v.Value)
 	}
 	return lo, hi
+}
+
+// share is where a value lies between two others, from 0 to 1. Halves, for the whole of what a record may have is no number.
+func share(x, lo, hi float64) float64 {
+	if hi <= lo {
+		return 0
+	}
+	return min(max((x/2-lo/2)/(hi/2-lo/2), 0), 1)
 }
 
 // amount is a number with the line's unit; empty of none.
@@ -92,7 +96,7 @@ const explainHistory = "A value is the end of the measured interval that is fart
 func (h *History) head() string {
 	s := several(h.Runs, "run")
 	if n := len(h.Copies); n > 0 {
-		s += fmt.Sprintf(", %d copies of them left out", n)
+		s += fmt.Sprintf(", %d left out as copies", n)
 	}
 	if n := len(h.Unread); n > 0 {
 		s += fmt.Sprintf(", %d that could not be read", n)
@@ -209,11 +213,7 @@ func (h *History) HTML() ([]byte, error) {
 			lo, hi := extremes(vs)
 			v.Range = l.amount(&lo) + " to " + l.amount(&hi)
 			for i, p := range vs {
-				y := 14.0
-				if hi > lo {
-					y = 25 - 22*(p.Value-lo)/(hi-lo)
-				}
-				v.X, v.Y = fmt.Sprintf("%.1f", 4+152*float64(i)/float64(len(vs)-1)), fmt.Sprintf("%.1f", y)
+				v.X, v.Y = fmt.Sprintf("%.1f", 4+152*float64(i)/float64(len(vs)-1)), fmt.Sprintf("%.1f", 25-22*share(p.Value, lo, hi))
 				v.Points += v.X + "," + v.Y + " "
 			}
 		}

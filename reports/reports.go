@@ -18,6 +18,9 @@ type Options struct {
 	Previous *record.Record // the run before of the same lab, which the HTML report compares with; nil for none
 }
 
+// unplannedScenario stands for the scenario of a claim that nobody planned.
+const unplannedScenario = "unplanned"
+
 // Rows returns what all reports show: one row a planned claim, and one for each verdict on a claim that nobody planned,
 // so that no refutation is lost. A claim that was planned twice is shown once.
 func Rows(r *record.Record) []record.Row {
@@ -35,7 +38,7 @@ func Rows(r *record.Record) []record.Row {
 	}
 	planned := len(rows)
 	for _, j := range r.Judged {
-		row := record.Row{Plan: record.Plan{Claim: j.Claim, Title: "a claim that nobody planned", Scenario: "unplanned"}, Judged: j}
+		row := record.Row{Plan: record.Plan{Claim: j.Claim, Title: "a claim that nobody planned", Scenario: unplannedScenario}, Judged: j}
 		i, seen := at[j.Claim]
 		switch {
 		case !seen:

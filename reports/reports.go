@@ -15,6 +15,8 @@ type Options struct {
 	Dir  string // the run's folder; without it no files are attached and no settings are listed
 	HTML string // the name of the HTML report beside junit.xml, where one is made: "report.html"
 
+	JUnit Dialect // the dialect of junit.xml; empty for Jenkins10
+
 	Previous *record.Record // the run before of the same lab, which the HTML report compares with; nil for none
 }
 

@@ -20,6 +20,7 @@ type form struct {
 // forms are all of them, in the order in which they are written.
 var forms = []form{
 	{"junit.xml", JUnit},
+	{"junit-full.xml", FullJUnit},
 	{"summary.md", sure(Summary)},
 }
 

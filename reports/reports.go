@@ -124,6 +124,11 @@ func Count(rows []record.Row) Counts {
 	return c
 }
 
+// of is how many claims have a verdict.
+func (c Counts) of(w word) int {
+	return map[word]int{refuted: c.Refuted, known: c.Known, inconclusive: c.Inconclusive, confirmed: c.Confirmed, notApplicable: c.NotApplicable}[w]
+}
+
 // Judged is how many claims were decided, one way or the other.
 func (c Counts) Judged() int { return c.Refuted + c.Known + c.Confirmed }
 

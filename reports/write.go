@@ -22,6 +22,9 @@ var forms = []form{
 	{"junit.xml", JUnit},
 	{"junit-full.xml", FullJUnit},
 	{"summary.md", sure(Summary)},
+	{"metrics.txt", sure(Metrics)},
+	{"run.json", CTRF},
+	{"trace.json", Trace},
 }
 
 // sure is a form that can always be made.

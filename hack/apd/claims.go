@@ -95,6 +95,7 @@ func plain(labels []string) string {
 
 func cmdReport(_ context.Context, args []string) error {
 	f := flags("report")
+	dialect := f.String("junit", string(reports.Jenkins10), "the dialect of junit.xml: jenkins10 or dtkit4")
 	rest, err := parse(f, args, 1, 1, "the folder of one run")
 	if err != nil {
 		return err
@@ -114,7 +115,7 @@ func cmdReport(_ context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("finding the project: %w", err)
 	}
-	files, err := reports.Write(rec, dir, reports.Options{Root: root, Dir: dir})
+	files, err := reports.Write(rec, dir, reports.Options{Root: root, Dir: dir, JUnit: reports.Dialect(*dialect)})
 	if err != nil {
 		return err
 	}

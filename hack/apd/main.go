@@ -38,7 +38,7 @@ var commands = []command{
 	{"list", "[LAB]", "every claim: id, labels, needs, and what the lab would skip and why", cmdList},
 	{"doctor", "LAB", "check a lab without breaking anything", cmdDoctor},
 	{"undo", "LAB", "put back what a run that died has left broken", cmdUndo},
-	{"report", "RUN", "build the reports of a run's folder again, from its record", cmdReport},
+	{"report", "RUN [--junit jenkins10|dtkit4]", "build the reports of a run's folder again, from its record", cmdReport},
 	{"beside", "RUN RUN...", "one report of several runs, target beside target: do they behave alike (E10)", cmdBeside},
 	{"contrast", "[--scenario S] [--out DIR] RUN RUN...", "one fault on several platforms, in a table and a picture: what stopped, for how long, who had to act (X1)", cmdContrast},
 	{"lab up", "LAB [--profile P]", "bring a lab in a box up and leave it", cmdLabUp},

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
 )
@@ -148,6 +149,7 @@ func document(r *record.Record, o Options) xmlSuites {
 	rows := Rows(r)
 	files := evidence(o)
 	all := xmlSuites{Name: "storage-failure claims", Time: seconds(r.EndT)}
+	names := map[string]bool{}
 	for _, name := range scenarios(rows) {
 		s := suite(r, o, name)
 		specs := map[string]map[string]bool{}
@@ -155,7 +157,13 @@ func document(r *record.Record, o Options) xmlSuites {
 			if row.Plan.Scenario != name {
 				continue
 			}
-			s.add(testcase(r, o, row, files))
+			c := testcase(r, o, row, files)
+			name := c.Name
+			for n := 2; names[c.Classname+" "+c.Name]; n++ { // GitLab drops the second of a name
+				c.Name = name + " (" + strconv.Itoa(n) + ")"
+			}
+			names[c.Classname+" "+c.Name] = true
+			s.add(c)
 			s.Properties = append(s.Properties, xmlProperty{"claim/" + oneLine(row.Plan.Claim), inShort(r, row)})
 			if file, _, ok := spec(row.Plan); ok {
 				for _, k := range []string{"any", string(wordOf(row))} {

@@ -88,12 +88,19 @@ type xmlResult struct {
 	Text    string `xml:",chardata"`
 }
 
-// trim leaves out what a dialect does not take.
+// trim makes the document fit a dialect.
 func (s *xmlSuites) trim(d Dialect) {
+	if d == Jenkins10 {
+		var suites []xmlSuite
+		for _, one := range s.Suites {
+			suites = append(suites, one.byFile()...)
+		}
+		s.Suites = suites
+	}
 	for i := range s.Suites {
 		suite := &s.Suites[i]
 		if d == DTKit4 {
-			suite.File, suite.URL, suite.Log = "", "", ""
+			suite.URL, suite.Log = "", ""
 		}
 		for j := range suite.Cases {
 			c := &suite.Cases[j]
@@ -107,10 +114,45 @@ func (s *xmlSuites) trim(d Dialect) {
 	}
 }
 
-// JUnit returns the record as JUnit XML in the dialect that Options.JUnit names: a flat testsuite a scenario, a testcase a
-// claim. A claim's time is that of its scenario until it was judged, for that is what the claim costs when it is run alone; a
-// suite's time is the scenario's, not the sum. A run that proves nothing although no claim says so (cut off after the last
-// verdict, or nothing judged) gets one more testcase, an error, so that the file is never green when the exit code is not.
+// byFile takes a suite apart so that all that failed in one is of one file: where a testcase has none, one of GitHub's readers
+// finds the place of a failure in the suite's alone. What did not fail, the properties and the time stay with the first.
+func (s xmlSuite) byFile() []xmlSuite {
+	first := s
+	first.Cases, first.Tests, first.Failures, first.Errors, first.Skipped = nil, 0, 0, 0, 0
+	out := []xmlSuite{first}
+	at := map[string]int{}
+	for _, c := range s.Cases {
+		i := 0
+		if c.Failure != nil || c.Error != nil {
+			var known bool
+			if i, known = at[c.File]; !known {
+				if i = len(at); i > 0 {
+					out = append(out, xmlSuite{Name: s.Name, Time: seconds(0), Timestamp: s.Timestamp, Hostname: s.Hostname, URL: s.URL, Log: s.Log})
+				}
+				out[i].File, at[c.File] = c.File, i
+			}
+		}
+		out[i].add(c)
+	}
+	return out
+}
+
+// sum counts the document's cases and numbers its suites.
+func (s *xmlSuites) sum() {
+	for i := range s.Suites {
+		one := &s.Suites[i]
+		one.ID = i
+		s.Tests += one.Tests
+		s.Failures += one.Failures
+		s.Errors += one.Errors
+	}
+}
+
+// JUnit returns the record as JUnit XML in the dialect that Options.JUnit names: a flat testsuite a scenario (or several, see
+// byFile), a testcase a claim. A claim's time is that of its scenario until it was judged, for that is what the claim costs when
+// it is run alone; a suite's time is the scenario's, not the sum. A run that proves nothing although no claim says so (cut off
+// after the last verdict, or nothing judged) gets one more testcase, an error, so that the file is never green when the exit code
+// is not.
 func JUnit(r *record.Record, o Options) ([]byte, error) {
 	d := o.JUnit
 	if d == "" {
@@ -131,6 +173,7 @@ func junitXML(r *record.Record, o Options, d Dialect) ([]byte, error) {
 	}
 	all := document(r, o)
 	all.trim(d)
+	all.sum()
 	var b bytes.Buffer
 	b.WriteString(xml.Header)
 	e := xml.NewEncoder(&b)
@@ -152,31 +195,18 @@ func document(r *record.Record, o Options) xmlSuites {
 	names := map[string]bool{}
 	for _, name := range scenarios(rows) {
 		s := suite(r, o, name)
-		specs := map[string]map[string]bool{}
 		for _, row := range rows {
 			if row.Plan.Scenario != name {
 				continue
 			}
 			c := testcase(r, o, row, files)
-			name := c.Name
+			base := c.Name
 			for n := 2; names[c.Classname+" "+c.Name]; n++ { // GitLab drops the second of a name
-				c.Name = name + " (" + strconv.Itoa(n) + ")"
+				c.Name = base + " (" + strconv.Itoa(n) + ")"
 			}
 			names[c.Classname+" "+c.Name] = true
 			s.add(c)
 			s.Properties = append(s.Properties, xmlProperty{"claim/" + oneLine(row.Plan.Claim), inShort(r, row)})
-			if file, _, ok := spec(row.Plan); ok {
-				for _, k := range []string{"any", string(wordOf(row))} {
-					if specs[k] == nil {
-						specs[k] = map[string]bool{}
-					}
-					specs[k][file] = true
-				}
-			}
-		}
-		s.File = oneOf(specs[string(refuted)])
-		if len(specs[string(refuted)]) == 0 {
-			s.File = oneOf(specs["any"])
 		}
 		all.Suites = append(all.Suites, s)
 	}
@@ -186,13 +216,6 @@ func document(r *record.Record, o Options) xmlSuites {
 		c.Error = &xmlResult{Type: errorType(r, false), Message: cut(why, messageLimit), Text: cut(why, textLimit)}
 		s.add(c)
 		all.Suites = append(all.Suites, s)
-	}
-	for i := range all.Suites {
-		s := &all.Suites[i]
-		s.ID = i
-		all.Tests += s.Tests
-		all.Failures += s.Failures
-		all.Errors += s.Errors
 	}
 	return all
 }
@@ -206,15 +229,6 @@ func scenarios(rows []record.Row) []string {
 		}
 	}
 	return out
-}
-
-func oneOf(set map[string]bool) string {
-	if len(set) == 1 {
-		for s := range set {
-			return s
-		}
-	}
-	return ""
 }
 
 func (s *xmlSuite) add(c xmlCase) {

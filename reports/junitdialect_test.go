@@ -149,7 +149,18 @@ func TestPlaceOfAFailure(t *testing.T) {
 	for i := range r.Judged {
 		r.Judged[i].Evidence = append(r.Judged[i].Evidence, record.Pointer{Lane: "guest/a", What: "at suites/apd/bad.go:97"})
 	}
-	_, cases := read(t, junit(t, r, o))
+	doc, cases := read(t, junit(t, r, o))
+	failed := 0
+	for _, s := range doc.Suites {
+		for _, c := range s.Cases {
+			for _, f := range append(c.Failure, c.Error...) {
+				failed++
+				g.Expect(s.File).To(HavePrefix("suites/apd/"))
+				g.Expect(f.Text).To(ContainSubstring("In [It] at "+s.File+":12"), "the reader knows the suite's file only")
+			}
+		}
+	}
+	g.Expect(failed).To(Equal(2))
 	text := cases["bad"].Failure[0].Text
 	last := regexp.MustCompile(` [^ ]*suites/apd/bad\.go.*?:(\d+)`).FindAllStringSubmatch(text, -1)
 	g.Expect(len(last)).To(BeNumerically(">", 1))

@@ -1,4 +1,4 @@
-// Package reports makes what people and CI systems read out of a record: junit.xml, summary.md, the lines on the
+// Package reports makes what people and CI systems read out of a record: the files that the table forms lists, the lines on the
 // console while a run goes on, and the exit code. It judges nothing and reads nothing but the record and the names of
 // the files in the run's folder, so a report can be made again years later, and the same record gives the same bytes.
 package reports

@@ -204,8 +204,8 @@ func TestValuesThatMove(t *testing.T) {
 	}
 }
 
-// many is a run with several claims, each planned for a scenario, and confirmed unless another outcome is given.
-func many(id string, claims map[string]record.Judged, order ...string) *record.Record {
+// withClaims is a run with several claims, each planned for a scenario, and confirmed unless another outcome is given.
+func withClaims(id string, claims map[string]record.Judged, order ...string) *record.Record {
 	r := runOf(id, nil)
 	for _, name := range order {
 		r.Plans = append(r.Plans, record.Plan{K: "plan", Claim: name, Title: "Claim " + name, Scenario: "s"})
@@ -227,9 +227,9 @@ func TestChangesComeInOrder(t *testing.T) {
 	g := NewWithT(t)
 	refuted := record.Judged{Verdict: record.Verdict{Outcome: record.Refuted}}
 	open := record.Judged{Verdict: record.Verdict{Outcome: record.Inconclusive}}
-	a := many("a", map[string]record.Judged{"better": refuted, "other": refuted, "near": value(60), "far": value(60), "middle": value(60)},
+	a := withClaims("a", map[string]record.Judged{"better": refuted, "other": refuted, "near": value(60), "far": value(60), "middle": value(60)},
 		"near", "far", "middle", "gone", "other", "better", "worse", "worse too")
-	b := many("b", map[string]record.Judged{"worse": open, "worse too": refuted, "other": open, "near": value(63), "far": value(90), "middle": value(70)},
+	b := withClaims("b", map[string]record.Judged{"worse": open, "worse too": refuted, "other": open, "near": value(63), "far": value(90), "middle": value(70)},
 		"worse", "worse too", "other", "better", "new", "middle", "far", "near")
 	var got []string
 	for _, c := range Compare(a, b).Changes {
@@ -342,7 +342,7 @@ func TestComparisonOfHostileRuns(t *testing.T) {
 
 func TestComparisonWritesItsFiles(t *testing.T) {
 	g := NewWithT(t)
-	a, b := many("a", map[string]record.Judged{"x": value(10)}, "x"), many("b", map[string]record.Judged{"x": value(45)}, "x")
+	a, b := withClaims("a", map[string]record.Judged{"x": value(10)}, "x"), withClaims("b", map[string]record.Judged{"x": value(45)}, "x")
 	dir := t.TempDir()
 	files, err := Compare(a, b).Write(dir)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -1,4 +1,4 @@
-// Package reports makes what people and CI systems read out of a record: junit.xml, summary.md, the lines on the
+// Package reports makes what people and CI systems read out of a record: the files that the table forms lists, the lines on the
 // console while a run goes on, and the exit code. It judges nothing and reads nothing but the record and the names of
 // the files in the run's folder, so a report can be made again years later, and the same record gives the same bytes.
 package reports
@@ -14,6 +14,8 @@ type Options struct {
 	Root string // the project's root: attachments are named relative to it, and files outside of it are not named at all
 	Dir  string // the run's folder; without it no files are attached and no settings are listed
 	HTML string // the name of the HTML report beside junit.xml, where one is made: "report.html"
+
+	JUnit Dialect // the dialect of junit.xml; empty for Jenkins10
 
 	Previous *record.Record // the run before of the same lab, which the HTML report compares with; nil for none
 }
@@ -123,6 +125,11 @@ func Count(rows []record.Row) Counts {
 		}
 	}
 	return c
+}
+
+// of is how many claims have a verdict.
+func (c Counts) of(w word) int {
+	return map[word]int{refuted: c.Refuted, known: c.Known, inconclusive: c.Inconclusive, confirmed: c.Confirmed, notApplicable: c.NotApplicable}[w]
 }
 
 // Judged is how many claims were decided, one way or the other.

@@ -101,6 +101,7 @@ func plain(labels []string) string {
 
 func cmdReport(_ context.Context, args []string) error {
 	f := flags("report")
+	dialect := f.String("junit", string(reports.Jenkins10), "the dialect of junit.xml: jenkins10 or dtkit4")
 	rest, err := parse(f, args, 1, 1, "the folder of one run")
 	if err != nil {
 		return err
@@ -113,7 +114,7 @@ func cmdReport(_ context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("finding the project: %w", err)
 	}
-	files, err := reports.Write(rec, dir, reports.Options{Root: root, Dir: dir, Previous: record.Before(dir, rec.Header)})
+	files, err := reports.Write(rec, dir, reports.Options{Root: root, Dir: dir, JUnit: reports.Dialect(*dialect), Previous: record.Before(dir, rec.Header)})
 	if err != nil {
 		return err
 	}

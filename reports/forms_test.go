@@ -182,7 +182,7 @@ func TestEveryFormIsTheSameTwice(t *testing.T) {
 	all["hostile"] = lines(t, dir)
 	for name, b := range all {
 		first := made(t, parse(t, b), o)
-		for range 3 {
+		for range 2 {
 			for form, text := range made(t, parse(t, b), o) {
 				g.Expect(text == first[form]).To(BeTrue(), "%s %s", name, form)
 			}
@@ -202,8 +202,8 @@ func TestEveryFormOfACutRecord(t *testing.T) {
 		}
 	}
 	for name, b := range tapes(t) {
-		for i := 1; i <= 12; i++ {
-			n := len(b) * i / 13
+		for i := 1; i <= 6; i++ {
+			n := len(b) * i / 7
 			sound(t, parse(t, b[:n]), o, counted(t, b[:n]), fmt.Sprintf("%s cut at %d", name, n))
 		}
 	}
@@ -257,7 +257,7 @@ func FuzzForms(f *testing.F) {
 			{"k": "e", "t": 2500, "l": 9, "topic": text, "type": kind, "why": state},
 			{"k": "phase", "t": 2500, "name": kind, "scenario": text, "edge": state},
 			{"k": "fault", "t": 2500, "f": kind, "edge": "begin", "type": state, "title": text},
-			{"k": "claim", "t": 2500, "id": "x" + text, "lab": kind, "verdict": "refuted", "why": text, "unit": state, "measured": record0, "provenance": kind},
+			{"k": "claim", "t": 2500, "id": "x" + text, "lab": kind, "verdict": "refuted", "why": text, "unit": state, "measured": map[string]any{"lo": 1, "hi": 2.5}, "provenance": kind},
 		} {
 			b, err := json.Marshal(l)
 			NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -267,5 +267,3 @@ func FuzzForms(f *testing.F) {
 		sound(t, parse(t, record), Options{HTML: "report.html"}, counted(t, record), "fuzzed")
 	})
 }
-
-var record0 = map[string]any{"lo": 1, "hi": 2.5}

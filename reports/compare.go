@@ -249,7 +249,7 @@ func margin(v record.Verdict) *float64 {
 	if width == 0 {
 		width = 1
 	}
-	if spare /= width; math.IsInf(spare, 0) || math.IsNaN(spare) {
+	if spare = math.Round(spare/width*1e6) / 1e6; math.IsInf(spare, 0) || math.IsNaN(spare) {
 		return nil
 	}
 	return &spare

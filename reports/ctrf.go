@@ -164,7 +164,7 @@ func ctrfCase(r *record.Record, o Options, row record.Row) ctrfTest {
 func ctrfExtraOf(r *record.Record, o Options, row record.Row) *ctrfClaim {
 	src := row.Plan.Source
 	c := &ctrfClaim{Claim: oneLine(row.Plan.Claim), Provenance: oneLine(provenance(r, row)), Lab: oneLine(row.Lab), Verdict: wordOf(row), Why: clean(row.Why),
-		Measured: row.Measured, Margin: spare(row.Verdict), N: row.N,
+		Measured: row.Measured, Margin: margin(row.Verdict), N: row.N,
 		Source: record.Source{Doc: clean(src.Doc), Code: clean(src.Code), JA: clean(src.JA), EN: clean(src.EN), Note: clean(src.Note)}}
 	if c.Measured != nil || row.Window != nil {
 		c.Unit = unit(row.Verdict)

@@ -1,4 +1,4 @@
-// This file finds the faults of a run and the margins of its verdicts, for every form that shows them.
+// This file finds the faults of a run, for every form that shows them.
 
 package reports
 
@@ -49,29 +49,4 @@ func (f faultRow) lasted() (lo float64, hi *float64) {
 		hi = &x
 	}
 	return lo, hi
-}
-
-// spare is a verdict's margin: the distance from the measured interval to the nearest edge of its window, as a part of the
-// window's width (of the edge itself where the other side is open); negative when some of the interval lies outside. It is nil
-// where nothing was measured, nothing is forbidden, or the window has no width.
-func spare(v record.Verdict) *float64 {
-	if v.Measured == nil || v.Window == nil {
-		return nil
-	}
-	var left, width float64
-	switch lo, hi := v.Window.Min, v.Window.Max; {
-	case lo == nil && hi == nil:
-		return nil
-	case hi == nil:
-		left, width = v.Measured.Lo-*lo, math.Abs(*lo)
-	case lo == nil:
-		left, width = *hi-v.Measured.Hi, math.Abs(*hi)
-	default:
-		left, width = math.Min(v.Measured.Lo-*lo, *hi-v.Measured.Hi), *hi-*lo
-	}
-	x := math.Round(left/width*1e6) / 1e6
-	if math.IsNaN(x) || math.IsInf(x, 0) {
-		return nil
-	}
-	return &x
 }

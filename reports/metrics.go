@@ -85,7 +85,7 @@ func (m *metrics) claim(r *record.Record, row record.Row) {
 		value("apd_claim_allowed_min"+suffix, "The least that the claim allows.", w.Min)
 		value("apd_claim_allowed_max"+suffix, "The most that the claim allows.", w.Max)
 	}
-	if x := spare(row.Verdict); x != nil {
+	if x := margin(row.Verdict); x != nil {
 		m.add("apd_claim_margin_ratio", "The distance to the nearest edge of the window as a part of its width; negative outside.", *x, labels[:3]...)
 	}
 }

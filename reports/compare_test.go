@@ -368,7 +368,7 @@ func TestComparisonOfCutRecords(t *testing.T) {
 	g := NewWithT(t)
 	dir, whole, _ := small(t, "text")
 	b := lines(t, dir)
-	for n := strings.IndexByte(string(b), '\n') + 1; n < len(b); n += 7 {
+	for n := strings.IndexByte(string(b), '\n') + 1; n < len(b); n += 41 {
 		cut := parse(t, b[:n])
 		c := Compare(whole, cut)
 		texts(t, c.SVG())

@@ -92,7 +92,8 @@ func NewHistory() *History {
 	return &History{Lines: []Line{}, seen: map[runKey]bool{}, all: map[lineKey][]entry{}}
 }
 
-// Add takes what is needed of a record, which is not kept. A run that was added already is a copy and not counted.
+// Add takes what is needed of a record, which is not kept. A run that was added already is a copy, such as one that was judged again,
+// and not counted: the first that is added counts.
 func (h *History) Add(r *record.Record, folder string) {
 	k := runKey{r.Header.ID, r.Header.Lab, r.Header.T0.UnixNano()}
 	if h.seen[k] {

@@ -87,7 +87,7 @@ func (a *Across) Compare(runs []*record.Record) []Compared {
 	return out
 }
 
-// Verdict judges the runs. Runs that differ in more than in what is compared say nothing of it.
+// Verdict judges the runs by Judge; Effects is asked by who has the effects. Runs that differ in more than in what is compared say nothing of it.
 func (a *Across) Verdict(runs []*record.Record, of func(*record.Record) string) record.Verdict {
 	seen := map[string]bool{}
 	for _, r := range runs {

@@ -44,6 +44,8 @@ if [ "${1:-}" = test ]; then
 	need libiscsi-bin /usr/bin/iscsi-test-cu
 	need qemu-utils /usr/bin/qemu-img
 	need libxml2-utils /usr/bin/xmllint
+	need prometheus /usr/bin/promtool
+	need python3-prometheus-client /usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py
 	need istgt /usr/sbin/istgt
 	need iproute2 /usr/sbin/ip /sbin/ip
 	need nftables /usr/sbin/nft

@@ -5,7 +5,6 @@ package reports
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
@@ -179,16 +178,5 @@ func (c Contrast) Write(dir string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making contrast.json: %w", err)
 	}
-	var paths []string
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"contrast.md", c.Markdown()}, {"contrast.svg", c.SVG()}, {"contrast.json", append(j, '\n')}} {
-		p := filepath.Join(dir, f.name)
-		if err := replace(p, f.data); err != nil {
-			return paths, fmt.Errorf("writing %s: %w", f.name, err)
-		}
-		paths = append(paths, p)
-	}
-	return paths, nil
+	return writeAll(dir, file{"contrast.md", c.Markdown()}, file{"contrast.svg", c.SVG()}, file{"contrast.json", append(j, '\n')})
 }

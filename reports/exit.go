@@ -34,5 +34,17 @@ func trouble(r *record.Record, c Counts) string {
 	return ""
 }
 
+// runName is the test that stands for the run as a whole, where forms need one: see silent.
+const runName = "The run comes to its end and decides something [run]"
+
+// silent says why a run does not pass although none of its claims says so; empty when one does, or the run passes. A form
+// that knows nothing but tests has one more for it.
+func silent(r *record.Record, c Counts) string {
+	if c.Refuted+c.Inconclusive > 0 {
+		return ""
+	}
+	return trouble(r, c)
+}
+
 // stopped tells whether the run was broken off, rather than failed.
 func stopped(r *record.Record) bool { return !r.Ended || r.EndWhy == "interrupted" }

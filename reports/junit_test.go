@@ -100,14 +100,20 @@ func junit(t *testing.T, r *record.Record, o Options) []byte {
 	return b
 }
 
-// valid runs xmllint; several files in one run, for the runs are what costs time.
+// valid holds files against junit-10.xsd.
 func valid(t *testing.T, files ...string) ([]byte, error) {
+	t.Helper()
+	return validBy(t, "junit-10.xsd", files...)
+}
+
+// validBy runs xmllint; several files in one run, for the runs are what costs time.
+func validBy(t *testing.T, schema string, files ...string) ([]byte, error) {
 	t.Helper()
 	tool, err := exec.LookPath("xmllint")
 	if err != nil {
 		t.Skip("xmllint is not installed: the schema is not checked (libxml2-utils)")
 	}
-	return exec.Command(tool, append([]string{"--noout", "--nonet", "--schema", "testdata/junit-10.xsd"}, files...)...).CombinedOutput()
+	return exec.Command(tool, append([]string{"--noout", "--nonet", "--schema", "testdata/" + schema}, files...)...).CombinedOutput()
 }
 
 func TestJUnitOfEachVerdict(t *testing.T) {
@@ -117,12 +123,17 @@ func TestJUnitOfEachVerdict(t *testing.T) {
 	doc, cases := read(t, junit(t, r, o))
 
 	g.Expect(cases).To(HaveLen(6))
-	g.Expect(doc.Suites).To(HaveLen(2))
+	g.Expect(doc.Suites).To(HaveLen(3), "the scenarios, and the error that is of another file than the failure")
 	s := doc.Suites[0]
 	g.Expect(s.Name).To(Equal("stop 15m"))
 	g.Expect(s.Time).To(Equal("10.000"))
 	g.Expect(s.Timestamp).To(Equal("2026-11-22T07:27:07Z"))
-	g.Expect(s.File).To(Equal("suites/apd/bad.go"), "the one file with a refutation")
+	g.Expect(s.File).To(Equal("suites/apd/bad.go"), "the file of what failed in it")
+	g.Expect(doc.Suites[1].Name).To(Equal("stop 15m"))
+	g.Expect(doc.Suites[1].File).To(Equal("suites/apd/open.go"))
+	g.Expect(doc.Suites[1].Time).To(Equal("0.000"))
+	g.Expect(doc.Suites[1].Cases).To(HaveLen(1))
+	g.Expect(doc.Suites[2].File).To(BeEmpty(), "nothing failed")
 	g.Expect(s.Skipped).To(Equal(1))
 
 	bad := cases["bad"]

@@ -1,4 +1,4 @@
-// Package reports makes what people and CI systems read out of a record: junit.xml, summary.md, the lines on the
+// Package reports makes what people and CI systems read out of a record: the files that the table forms lists, the lines on the
 // console while a run goes on, and the exit code. It judges nothing and reads nothing but the record and the names of
 // the files in the run's folder, so a report can be made again years later, and the same record gives the same bytes.
 package reports
@@ -15,8 +15,13 @@ type Options struct {
 	Dir  string // the run's folder; without it no files are attached and no settings are listed
 	HTML string // the name of the HTML report beside junit.xml, where one is made: "report.html"
 
+	JUnit Dialect // the dialect of junit.xml; empty for Jenkins10
+
 	Previous *record.Record // the run before of the same lab, which the HTML report compares with; nil for none
 }
+
+// unplannedScenario stands for the scenario of a claim that nobody planned.
+const unplannedScenario = "unplanned"
 
 // Rows returns what all reports show: one row a planned claim, and one for each verdict on a claim that nobody planned,
 // so that no refutation is lost. A claim that was planned twice is shown once.
@@ -35,7 +40,7 @@ func Rows(r *record.Record) []record.Row {
 	}
 	planned := len(rows)
 	for _, j := range r.Judged {
-		row := record.Row{Plan: record.Plan{Claim: j.Claim, Title: "a claim that nobody planned", Scenario: "unplanned"}, Judged: j}
+		row := record.Row{Plan: record.Plan{Claim: j.Claim, Title: "a claim that nobody planned", Scenario: unplannedScenario}, Judged: j}
 		i, seen := at[j.Claim]
 		switch {
 		case !seen:
@@ -120,6 +125,11 @@ func Count(rows []record.Row) Counts {
 		}
 	}
 	return c
+}
+
+// of is how many claims have a verdict.
+func (c Counts) of(w word) int {
+	return map[word]int{refuted: c.Refuted, known: c.Known, inconclusive: c.Inconclusive, confirmed: c.Confirmed, notApplicable: c.NotApplicable}[w]
 }
 
 // Judged is how many claims were decided, one way or the other.

@@ -4,6 +4,7 @@ package reports
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,10 +14,12 @@ import (
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
 )
 
-// How many lines the longest lists get: GitHub takes a summary of 1 MiB.
+// How long one text may be, in runes, how many lines the lists beside the claims get, and how long the whole page may be, in
+// bytes: GitHub takes a summary of 1 MiB and shows nothing of a longer one, so what is left is for headings and sentences.
 const (
 	cellLimit = 300
 	listLimit = 200
+	pageLimit = 1<<20 - 1<<16
 )
 
 // sentences say what a provenance means for the reader.
@@ -51,13 +54,29 @@ func (m *page) table(head ...string) {
 }
 
 // row writes cells that are escaped already.
-func (m *page) row(cells ...string) {
+func (m *page) row(cells ...string) { m.say("%s", tableRow(cells...)) }
+
+// tableRow is a table's line of cells that are escaped already.
+func tableRow(cells ...string) string {
 	for i, c := range cells {
 		if c == "" {
 			cells[i] = "-"
 		}
 	}
-	m.say("| %s |", strings.Join(cells, " | "))
+	return "| " + strings.Join(cells, " | ") + " |"
+}
+
+// list writes n lines: most of them at the most, and no more than the page has room for. What is left out is told, with where
+// it is.
+func (m *page) list(n, most int, what string, line func(i int) string) {
+	for i := range n {
+		s := line(i)
+		if i == most || m.Len()+len(s) > pageLimit {
+			m.say("\n%d more %s.", n-i, what)
+			return
+		}
+		m.say("%s", s)
+	}
 }
 
 func (m *page) header(r *record.Record, rows []record.Row) {
@@ -94,22 +113,23 @@ func (m *page) claims(r *record.Record, rows []record.Row) {
 	}
 	m.say("\n## Claims\n")
 	m.table("Verdict", "Claim", "Title", "Measured", "Allowed", "Provenance", "Why")
-	for _, row := range rows {
-		w := string(wordOf(row))
-		if wordOf(row) == refuted {
+	m.list(len(rows), len(rows), "claims are in run.json", func(i int) string {
+		c := rows[i]
+		w := string(wordOf(c))
+		if wordOf(c) == refuted {
 			w = "**" + w + "**"
 		}
-		window := markdown(allowed(row.Verdict), 60)
-		if f := follows(row.Verdict); f != "" {
+		window := markdown(allowed(c.Verdict), 60)
+		if f := follows(c.Verdict); f != "" {
 			window = strings.TrimSpace(window + " (following " + markdown(f, cellLimit) + ")")
 		}
-		prov := provenance(r, row)
-		if row.K == "" { // nobody saw anything
+		prov := provenance(r, c)
+		if c.K == "" { // nobody saw anything
 			prov = ""
 		}
-		m.row(w, markdown(strings.TrimSpace(row.Plan.Source.Doc+" "+row.Plan.Source.Code+" "+row.Plan.Claim), cellLimit),
-			markdown(row.Plan.Title, cellLimit), markdown(measured(row.Verdict), 60), window, markdown(prov, 20), markdown(row.Why, cellLimit))
-	}
+		return tableRow(w, markdown(strings.TrimSpace(c.Plan.Source.Doc+" "+c.Plan.Source.Code+" "+c.Plan.Claim), cellLimit),
+			markdown(c.Plan.Title, cellLimit), markdown(measured(c.Verdict), 60), window, markdown(prov, 20), markdown(c.Why, cellLimit))
+	})
 }
 
 func (m *page) deviations(rows []record.Row) {
@@ -120,16 +140,16 @@ func (m *page) deviations(rows []record.Row) {
 		{"Known deviations", func(row record.Row) bool { return wordOf(row) == known }},
 		{"Deviations that are no longer true\n\nThese are listed as deviating, but were confirmed: take them off the list.", stale},
 	} {
-		if !slices.ContainsFunc(rows, list.is) {
+		those := slices.DeleteFunc(slices.Clone(rows), func(row record.Row) bool { return !list.is(row) })
+		if len(those) == 0 {
 			continue
 		}
 		m.say("\n## %s\n", list.title)
 		m.table("Claim", "Reason", "Link", "Until")
-		for _, row := range rows {
-			if list.is(row) {
-				m.row(markdown(row.Plan.Claim, cellLimit), markdown(row.Known.Reason, cellLimit), link(row.Known.Link), markdown(row.Known.Until, cellLimit))
-			}
-		}
+		m.list(len(those), listLimit, "are in run.json", func(i int) string {
+			d := those[i].Known
+			return tableRow(markdown(those[i].Plan.Claim, cellLimit), markdown(d.Reason, cellLimit), link(d.Link), markdown(d.Until, cellLimit))
+		})
 	}
 }
 
@@ -143,32 +163,16 @@ func link(s string) string {
 }
 
 func (m *page) faults(r *record.Record) {
-	first := true
-	for _, s := range scenarios(Rows(r)) {
-		v, ok := r.Run(s)
-		if !ok {
-			continue
-		}
-		done, why := v.Complete()
-		for i, f := range v.Faults() {
-			if i == listLimit {
-				m.say("\n%d more faults are in run.jsonl.", len(v.Faults())-i)
-				break
-			}
-			if first {
-				m.say("\n## Faults\n\nTimes are the run's own; two times are the last at which it was not so and the first at which it was seen.\n")
-				m.table("Scenario", "Fault", "Begun", "Seen to work", "Undone", "Seen to be gone", "Note")
-				first = false
-			}
-			note := f.Failed
-			if note != "" {
-				note = "failed: " + note
-			} else if !done {
-				note = "the scenario did not end: " + why
-			}
-			m.row(markdown(scenarioName(s), cellLimit), markdown(f.ID+" "+string(f.Kind), cellLimit), when(f.Begin), when(f.Active), when(f.Undo), when(f.End), markdown(note, cellLimit))
-		}
+	list := faultRows(r)
+	if len(list) == 0 {
+		return
 	}
+	m.say("\n## Faults\n\nTimes are the run's own; two times are the last at which it was not so and the first at which it was seen.\n")
+	m.table("Scenario", "Fault", "Begun", "Seen to work", "Undone", "Seen to be gone", "Note")
+	m.list(len(list), listLimit, "faults are in run.jsonl", func(i int) string {
+		f := list[i]
+		return tableRow(markdown(scenarioName(f.Scenario), cellLimit), markdown(f.ID+" "+string(f.Kind), cellLimit), when(f.Begin), when(f.Active), when(f.Undo), when(f.End), markdown(f.Note, cellLimit))
+	})
 }
 
 func when(m record.Moment) string {
@@ -182,27 +186,21 @@ func when(m record.Moment) string {
 }
 
 func (m *page) settings(r *record.Record) {
-	list := settings(r)
-	var facts []string
-	for k := range r.Header.Facts {
-		facts = append(facts, k)
+	var list [][]string
+	for _, k := range slices.Sorted(maps.Keys(r.Header.Facts)) {
+		list = append(list, []string{"this run", k, r.Header.Facts[k]})
 	}
-	slices.Sort(facts)
-	if len(list)+len(facts) == 0 {
+	for _, s := range settings(r) {
+		list = append(list, []string{string(s.Lane.Role) + "/" + s.Lane.Name, s.Key, s.Value})
+	}
+	if len(list) == 0 {
 		return
 	}
 	m.say("\n## Settings\n")
 	m.table("Where", "Setting", "Value")
-	for _, k := range facts {
-		m.row("this run", markdown(k, cellLimit), markdown(r.Header.Facts[k], cellLimit))
-	}
-	for i, s := range list {
-		if i == listLimit {
-			m.say("\n%d more settings are in run.jsonl.", len(list)-i)
-			break
-		}
-		m.row(markdown(string(s.Lane.Role)+"/"+s.Lane.Name, cellLimit), markdown(s.Key, cellLimit), markdown(s.Value, cellLimit))
-	}
+	m.list(len(list), listLimit, "settings are in run.jsonl", func(i int) string {
+		return tableRow(markdown(list[i][0], cellLimit), markdown(list[i][1], cellLimit), markdown(list[i][2], cellLimit))
+	})
 }
 
 func (m *page) evidence(r *record.Record, o Options) {
@@ -212,36 +210,28 @@ func (m *page) evidence(r *record.Record, o Options) {
 		where = markdown(p, cellLimit)
 	}
 	m.say("In %s: run.jsonl (the record, from which this page was made), probes.jsonl.gz (every sample).", where)
-	list := evidence(o)
-	for i, f := range list {
-		if i == 0 {
-			m.say("")
-		}
-		if i == listLimit {
-			m.say("- and %d more below evidence/", len(list)-i)
-			break
-		}
-		m.say("- %s", markdown(f, cellLimit))
+	if list := evidence(o); len(list) > 0 {
+		m.say("")
+		m.list(len(list), listLimit, "are below evidence/", func(i int) string { return "- " + markdown(list[i], cellLimit) })
 	}
-	n := 0
-	for _, row := range sorted(Rows(r)) {
+	look := slices.DeleteFunc(sorted(Rows(r)), func(row record.Row) bool {
 		w := wordOf(row)
-		if (w != refuted && w != inconclusive) || len(row.Evidence) == 0 || n == listLimit {
-			continue
-		}
-		if n == 0 {
-			m.say("\n### Where to look\n")
-			m.table("Claim", "Observations")
-		}
-		n++
+		return (w != refuted && w != inconclusive) || len(row.Evidence) == 0
+	})
+	if len(look) == 0 {
+		return
+	}
+	m.say("\n### Where to look\n")
+	m.table("Claim", "Observations")
+	m.list(len(look), listLimit, "claims are in run.json", func(i int) string {
 		var at []string
-		for i, p := range row.Evidence {
-			if i == 5 {
-				at = append(at, fmt.Sprintf("%d more", len(row.Evidence)-i))
+		for n, p := range look[i].Evidence {
+			if n == 5 {
+				at = append(at, fmt.Sprintf("%d more", len(look[i].Evidence)-n))
 				break
 			}
 			at = append(at, markdown(clock(p.T)+" "+p.Lane+" "+p.What, 100))
 		}
-		m.row(markdown(row.Plan.Claim, cellLimit), strings.Join(at, "<br>"))
-	}
+		return tableRow(markdown(look[i].Plan.Claim, cellLimit), strings.Join(at, "<br>"))
+	})
 }

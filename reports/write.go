@@ -1,6 +1,9 @@
+// This file writes the reports of a run into its folder: one table of all the forms, each made from the record alone.
+
 package reports
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,28 +11,52 @@ import (
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
 )
 
-// Write makes junit.xml and summary.md in dir, each replaced in one step so that a reader never sees half of one, and
-// returns their paths. Without Options.Dir, dir is the run's folder.
+// form is a file that is made of every record.
+type form struct {
+	name string
+	make func(*record.Record, Options) ([]byte, error)
+}
+
+// forms are all of them, in the order in which they are written.
+var forms = []form{
+	{"junit.xml", JUnit},
+	{"junit-full.xml", FullJUnit},
+	{"summary.md", sure(Summary)},
+	{"metrics.txt", sure(Metrics)},
+	{"run.json", CTRF},
+	{"trace.json", Trace},
+}
+
+// sure is a form that can always be made.
+func sure(make func(*record.Record, Options) []byte) func(*record.Record, Options) ([]byte, error) {
+	return func(r *record.Record, o Options) ([]byte, error) { return make(r, o), nil }
+}
+
+// Write makes every form in dir, each replaced in one step so that a reader never sees half of one, and returns the paths of
+// those that were written. A form that cannot be made does not keep the others from being written. Without Options.Dir, dir is
+// the run's folder.
 func Write(r *record.Record, dir string, o Options) ([]string, error) {
+	if r == nil {
+		return nil, errors.New("writing the reports: there is no record")
+	}
 	if o.Dir == "" {
 		o.Dir = dir
 	}
-	x, err := JUnit(r, o)
-	if err != nil {
-		return nil, err
-	}
 	var paths []string
-	for _, f := range []struct {
-		name string
-		data []byte
-	}{{"junit.xml", x}, {"summary.md", Summary(r, o)}} {
+	var failed []error
+	for _, f := range forms {
 		p := filepath.Join(dir, f.name)
-		if err := replace(p, f.data); err != nil {
-			return paths, fmt.Errorf("writing the report %s: %w", f.name, err)
+		data, err := f.make(r, o)
+		if err == nil {
+			err = replace(p, data)
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("writing the report %s: %w", f.name, err))
+			continue
 		}
 		paths = append(paths, p)
 	}
-	return paths, nil
+	return paths, errors.Join(failed...)
 }
 
 func replace(name string, data []byte) error {

@@ -79,10 +79,10 @@ type rule struct {
 	check func(*kit) error
 }
 
-// power is one change that a driver can make and undo.
-type power struct {
-	name string
-	do   func(context.Context, drivers.Driver, drivers.Journal) error
+// Power is one change that a driver can make and undo.
+type Power struct {
+	Name string
+	Do   func(context.Context, drivers.Driver, drivers.Journal) error
 }
 
 // rules lists what can be asked of d.
@@ -113,76 +113,76 @@ func rules(d drivers.Driver, o Options) []rule {
 		{"undo of an unknown op", "", (*kit).undoUnknown},
 		{"close", "", (*kit).close},
 	}
-	for _, p := range journalling(d, o) {
+	for _, p := range Powers(d, o) {
 		rs = append(rs,
-			rule{p.name + " journals first", state, func(k *kit) error { return k.journalsFirst(p) }},
-			rule{p.name + " heeds the journal", state, func(k *kit) error { return k.heedsJournal(p) }},
-			rule{p.name + " is undone from data", state, func(k *kit) error { return k.undone(p) }},
-			rule{p.name + " ends with its context", "", func(k *kit) error { return k.ended(p) }})
+			rule{p.Name + " journals first", state, func(k *kit) error { return k.journalsFirst(p) }},
+			rule{p.Name + " heeds the journal", state, func(k *kit) error { return k.heedsJournal(p) }},
+			rule{p.Name + " is undone from data", state, func(k *kit) error { return k.undone(p) }},
+			rule{p.Name + " ends with its context", "", func(k *kit) error { return k.ended(p) }})
 	}
 	for _, p := range others(d, o) {
-		rs = append(rs, rule{p.name + " ends with its context", "", func(k *kit) error { return k.ended(p) }})
+		rs = append(rs, rule{p.Name + " ends with its context", "", func(k *kit) error { return k.ended(p) }})
 	}
 	return rs
 }
 
-// journalling lists d's powers that journal.
-func journalling(d drivers.Driver, o Options) []power {
-	var ps []power
+// Powers lists what d can change and undo.
+func Powers(d drivers.Driver, o Options) []Power {
+	var ps []Power
 	if _, ok := d.(drivers.ServiceStopper); ok {
-		ps = append(ps, power{"StopService", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+		ps = append(ps, Power{"StopService", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 			return d.(drivers.ServiceStopper).StopService(ctx, j)
 		}})
 	}
 	if _, ok := d.(drivers.TargetRebooter); ok {
-		ps = append(ps, power{"RebootTarget", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+		ps = append(ps, Power{"RebootTarget", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 			return d.(drivers.TargetRebooter).RebootTarget(ctx, j)
 		}})
 	}
 	if _, ok := d.(drivers.PowerCutter); ok {
-		ps = append(ps, power{"CutPower", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+		ps = append(ps, Power{"CutPower", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 			return d.(drivers.PowerCutter).CutPower(ctx, j)
 		}})
 	}
 	if _, ok := d.(drivers.Tuner); ok && o.Setting.Key != "" {
-		ps = append(ps, power{tune, func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+		ps = append(ps, Power{tune, func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 			return d.(drivers.Tuner).Tune(ctx, o.Setting.Key, o.Setting.Value, j)
 		}})
 	}
 	if b, ok := d.(drivers.PathBreaker); ok {
 		for _, kind := range b.BreakKinds() {
-			ps = append(ps, power{"BreakPath " + string(kind), func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+			ps = append(ps, Power{"BreakPath " + string(kind), func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 				return d.(drivers.PathBreaker).BreakPath(ctx, kind, j)
 			}})
 		}
 	}
 	if _, ok := d.(drivers.HostCrasher); ok && o.CrashHost {
-		ps = append(ps, power{"CrashHost", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+		ps = append(ps, Power{"CrashHost", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 			return d.(drivers.HostCrasher).CrashHost(ctx, j)
 		}})
 	}
 	if _, ok := d.(drivers.DiskStaller); ok {
-		ps = append(ps, power{"StallDisk", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+		ps = append(ps, Power{"StallDisk", func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 			return d.(drivers.DiskStaller).StallDisk(ctx, j)
 		}})
 	}
 	if f, ok := d.(drivers.DiskFailer); ok {
 		for _, kind := range f.DiskFaults() {
-			ps = append(ps, power{"FailDisk " + string(kind), func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+			ps = append(ps, Power{"FailDisk " + string(kind), func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 				return d.(drivers.DiskFailer).FailDisk(ctx, kind, j)
 			}})
 		}
 	}
 	if c, ok := d.(drivers.ControllerStopper); ok {
 		for _, kind := range c.ControllerStops() {
-			ps = append(ps, power{"StopController " + string(kind), func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+			ps = append(ps, Power{"StopController " + string(kind), func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 				return d.(drivers.ControllerStopper).StopController(ctx, kind, j)
 			}})
 		}
 	}
 	if _, ok := d.(drivers.IOStaller); ok {
 		for _, s := range []drivers.StallRule{{LUN: o.LUN, Op: "read", Count: 1}, {Op: "any", AnswerAbort: true}} {
-			ps = append(ps, power{"StallIO " + s.Op, func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
+			ps = append(ps, Power{"StallIO " + s.Op, func(ctx context.Context, d drivers.Driver, j drivers.Journal) error {
 				return d.(drivers.IOStaller).StallIO(ctx, s, j)
 			}})
 		}
@@ -191,11 +191,11 @@ func journalling(d drivers.Driver, o Options) []power {
 }
 
 // others lists d's powers that do not journal. They are only called with contexts that have ended.
-func others(d drivers.Driver, o Options) []power {
-	var ps []power
+func others(d drivers.Driver, o Options) []Power {
+	var ps []Power
 	add := func(name string, has bool, do func(ctx context.Context, d drivers.Driver) error) {
 		if has {
-			ps = append(ps, power{name, func(ctx context.Context, d drivers.Driver, _ drivers.Journal) error { return do(ctx, d) }})
+			ps = append(ps, Power{name, func(ctx context.Context, d drivers.Driver, _ drivers.Journal) error { return do(ctx, d) }})
 		}
 	}
 	_, vms := d.(drivers.VMPower)
@@ -474,7 +474,7 @@ func (k *kit) undoAll(before string, us []drivers.Undo) error {
 }
 
 // journalsFirst checks that an undo is written before anything changes, and that the change is then made.
-func (k *kit) journalsFirst(p power) (err error) {
+func (k *kit) journalsFirst(p Power) (err error) {
 	d, _ := k.open()
 	defer d.Close()
 	before := k.o.State()
@@ -482,7 +482,7 @@ func (k *kit) journalsFirst(p power) (err error) {
 	early := ""
 	defer func() { err = errors.Join(err, k.undoAll(before, us)) }()
 	err = k.timed(patience, func(ctx context.Context) error {
-		return p.do(ctx, d, func(_ context.Context, u drivers.Undo) error {
+		return p.Do(ctx, d, func(_ context.Context, u drivers.Undo) error {
 			if now := k.o.State(); now != before && len(us) == 0 {
 				early = now
 			}
@@ -492,19 +492,19 @@ func (k *kit) journalsFirst(p power) (err error) {
 	})
 	switch {
 	case err != nil:
-		return violated(p.name, err)
+		return violated(p.Name, err)
 	case len(us) == 0:
-		return violated(p.name+" journalled nothing", nil)
+		return violated(p.Name+" journalled nothing", nil)
 	case early != "":
-		return fmt.Errorf("%s changed the system from %q to %q before it journalled", p.name, before, early)
+		return fmt.Errorf("%s changed the system from %q to %q before it journalled", p.Name, before, early)
 	}
 	for _, u := range us {
 		if u.Driver == "" || u.Op == "" {
-			return fmt.Errorf("%s journalled an undo without its driver or op: %+v", p.name, u)
+			return fmt.Errorf("%s journalled an undo without its driver or op: %+v", p.Name, u)
 		}
 	}
 	if _, ok := k.settled(before, false); !ok {
-		return fmt.Errorf("%s changed nothing that can be seen: the system is still %q", p.name, before)
+		return fmt.Errorf("%s changed nothing that can be seen: the system is still %q", p.Name, before)
 	}
 	return nil
 }
@@ -512,13 +512,13 @@ func (k *kit) journalsFirst(p power) (err error) {
 var errJournal = errors.New("the disk of the journal is full")
 
 // heedsJournal checks that nothing changes when the journal cannot be written.
-func (k *kit) heedsJournal(p power) (err error) {
+func (k *kit) heedsJournal(p Power) (err error) {
 	d, _ := k.open()
 	defer d.Close()
 	before := k.o.State()
 	var us []drivers.Undo
 	err = k.timed(patience, func(ctx context.Context) error {
-		return p.do(ctx, d, func(_ context.Context, u drivers.Undo) error { us = append(us, u); return errJournal })
+		return p.Do(ctx, d, func(_ context.Context, u drivers.Undo) error { us = append(us, u); return errJournal })
 	})
 	defer func() {
 		if err != nil && len(us) > 0 {
@@ -526,18 +526,18 @@ func (k *kit) heedsJournal(p power) (err error) {
 		}
 	}()
 	if !errors.Is(err, errJournal) {
-		return fmt.Errorf("%s returned %v, and not the error of its journal", p.name, err)
+		return fmt.Errorf("%s returned %v, and not the error of its journal", p.Name, err)
 	}
-	return k.same(before, p.name+", whose journal could not be written,")
+	return k.same(before, p.Name+", whose journal could not be written,")
 }
 
 // undone checks that an undo needs nothing but its data, and can be repeated.
-func (k *kit) undone(p power) (err error) {
+func (k *kit) undone(p Power) (err error) {
 	before := k.o.State()
 	var us []drivers.Undo
 	d, _ := k.open()
 	err = k.timed(patience, func(ctx context.Context) error {
-		return p.do(ctx, d, func(_ context.Context, u drivers.Undo) error { us = append(us, u); return nil })
+		return p.Do(ctx, d, func(_ context.Context, u drivers.Undo) error { us = append(us, u); return nil })
 	})
 	if cerr := d.Close(); err == nil {
 		err = cerr
@@ -548,10 +548,10 @@ func (k *kit) undone(p power) (err error) {
 		}
 	}()
 	if err != nil {
-		return violated(p.name, err)
+		return violated(p.Name, err)
 	}
 	if _, ok := k.settled(before, false); !ok {
-		return fmt.Errorf("%s changed nothing that can be seen: the system is still %q", p.name, before)
+		return fmt.Errorf("%s changed nothing that can be seen: the system is still %q", p.Name, before)
 	}
 	if err := k.onTheWire(p, true); err != nil {
 		return err
@@ -567,7 +567,7 @@ func (k *kit) undone(p power) (err error) {
 			}
 		}
 		if now, ok := k.settled(before, true); !ok {
-			return fmt.Errorf("after undo number %d of %s the system is %q and was %q", round+1, p.name, now, before)
+			return fmt.Errorf("after undo number %d of %s the system is %q and was %q", round+1, p.Name, now, before)
 		}
 		if err := k.onTheWire(p, false); err != nil {
 			return fmt.Errorf("after undo number %d: %w", round+1, err)
@@ -581,8 +581,8 @@ const controlLook = 5 * time.Second
 
 // onTheWire waits until an initiator sees the storage broken, or whole again, beside a control that is never touched. Settings
 // are nothing that it could see.
-func (k *kit) onTheWire(p power, broken bool) error {
-	if k.o.Wire == nil || p.name == tune {
+func (k *kit) onTheWire(p Power, broken bool) error {
+	if k.o.Wire == nil || p.Name == tune {
 		return nil
 	}
 	var err error
@@ -592,14 +592,14 @@ func (k *kit) onTheWire(p power, broken bool) error {
 			break
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s is not seen on the wire, where a look says %v", p.name, err)
+			return fmt.Errorf("%s is not seen on the wire, where a look says %v", p.Name, err)
 		}
 	}
 	if k.o.Control == nil {
 		return nil
 	}
 	if err := k.timed(controlLook, k.o.Control); err != nil {
-		return violated("the control, which "+p.name+" must not touch, is broken too", err)
+		return violated("the control, which "+p.Name+" must not touch, is broken too", err)
 	}
 	return nil
 }
@@ -607,7 +607,7 @@ func (k *kit) onTheWire(p power, broken bool) error {
 // tune is the name of the power that no initiator sees.
 const tune = "Tune"
 
-func (k *kit) undoOnce(p power, u drivers.Undo, want drivers.UndoResult) error {
+func (k *kit) undoOnce(p Power, u drivers.Undo, want drivers.UndoResult) error {
 	d, _ := k.open()
 	defer d.Close()
 	var got drivers.UndoResult
@@ -616,10 +616,10 @@ func (k *kit) undoOnce(p power, u drivers.Undo, want drivers.UndoResult) error {
 		return err
 	})
 	if err != nil {
-		return violated("undoing "+p.name, err)
+		return violated("undoing "+p.Name, err)
 	}
 	if got != want {
-		return fmt.Errorf("undoing %s gave %q, want %q", p.name, got, want)
+		return fmt.Errorf("undoing %s gave %q, want %q", p.Name, got, want)
 	}
 	return nil
 }
@@ -641,7 +641,7 @@ func roundTrip(u drivers.Undo) (drivers.Undo, error) {
 }
 
 // ended checks that a power whose context has ended returns an error at once and changes nothing.
-func (k *kit) ended(p power) error {
+func (k *kit) ended(p Power) error {
 	d, _ := k.open()
 	defer d.Close()
 	before := k.o.State()
@@ -649,13 +649,13 @@ func (k *kit) ended(p power) error {
 	cancel()
 	var us []drivers.Undo
 	err := bounded(k.o.Grace, func() error {
-		return p.do(ctx, d, func(ctx context.Context, u drivers.Undo) error { us = append(us, u); return ctx.Err() })
+		return p.Do(ctx, d, func(ctx context.Context, u drivers.Undo) error { us = append(us, u); return ctx.Err() })
 	})
 	if err == nil || errors.Is(err, errNoReturn) {
 		if len(us) > 0 {
 			_ = k.undoAll(before, us) // for the rules that follow
 		}
-		return fmt.Errorf("%s with a context that has ended returned %v", p.name, err)
+		return fmt.Errorf("%s with a context that has ended returned %v", p.Name, err)
 	}
-	return k.same(before, p.name+" with a context that has ended")
+	return k.same(before, p.Name+" with a context that has ended")
 }

@@ -165,7 +165,7 @@ func (k *kit) observe() error {
 	defer d.Close()
 	w := k.watch(d, clock)
 	var errs []error
-	powers := journalling(d, k.o)
+	powers := Powers(d, k.o)
 	first := k.o.Settle
 	if len(powers) > 0 {
 		first = min(first, time.Second) // there may be nothing to see before something happens
@@ -177,7 +177,7 @@ func (k *kit) observe() error {
 		n, _ := w.count()
 		var us []drivers.Undo
 		err := k.timed(patience, func(ctx context.Context) error {
-			return p.do(ctx, d, func(_ context.Context, u drivers.Undo) error { us = append(us, u); return nil })
+			return p.Do(ctx, d, func(_ context.Context, u drivers.Undo) error { us = append(us, u); return nil })
 		})
 		if err == nil && !w.await(n, k.o.Settle) {
 			err = fmt.Errorf("observing saw nothing of it within %v", k.o.Settle)
@@ -190,7 +190,7 @@ func (k *kit) observe() error {
 		}
 		err = errors.Join(err, k.whole(d))
 		if err != nil {
-			errs = append(errs, violated(p.name+" while observed", err))
+			errs = append(errs, violated(p.Name+" while observed", err))
 		}
 	}
 	return errors.Join(errors.Join(errs...), w.end(), w.wrong())

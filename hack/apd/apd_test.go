@@ -408,6 +408,16 @@ func TestReportOfACutRecord(t *testing.T) {
 	for _, f := range out.Files {
 		g.Expect(f).To(BeAnExistingFile())
 	}
+
+	g.Expect(string(x)).To(ContainSubstring(` log="run.jsonl"`))
+	s = apd(t, "report", dir, "--junit", "dtkit4")
+	g.Expect(s.code).To(Equal(2))
+	x, err = os.ReadFile(filepath.Join(dir, "junit.xml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(x)).NotTo(ContainSubstring(` log="run.jsonl"`), "dtkit's schema does not know it")
+	s = apd(t, "report", dir, "--junit", "junit5")
+	g.Expect(s.code).To(Equal(2))
+	g.Expect(s.err).To(ContainSubstring("[jenkins10 dtkit4]"))
 }
 
 func TestReportOfNoRecord(t *testing.T) {

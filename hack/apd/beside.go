@@ -32,21 +32,35 @@ func severalRuns(f *flag.FlagSet, args []string, out *string, report string) ([]
 	if err != nil {
 		return nil, err
 	}
+	return readRuns(rest, out, report)
+}
+
+// readRuns reads runs that were named; a report of them lies beside the first unless out says where.
+func readRuns(names []string, out *string, report string) ([]*record.Record, error) {
 	var runs []*record.Record
-	for _, dir := range rest {
-		if dir, err = filepath.EvalSymlinks(dir); err != nil {
-			return nil, fmt.Errorf("finding the run: %w", err)
-		}
-		r, err := record.Read(dir)
+	for _, dir := range names {
+		_, r, err := readRun(dir)
 		if err != nil {
 			return nil, err
 		}
 		runs = append(runs, r)
 	}
 	if *out == "" {
-		*out = filepath.Join(filepath.Dir(filepath.Clean(rest[0])), time.Now().UTC().Format("20060102-150405")+"-"+report)
+		*out = filepath.Join(filepath.Dir(filepath.Clean(names[0])), time.Now().UTC().Format("20060102-150405")+"-"+report)
 	}
 	return runs, nil
+}
+
+// readRun reads the record of a run that was named, which may be by a link such as out/latest, and returns its folder.
+func readRun(name string) (dir string, r *record.Record, err error) {
+	if dir, err = filepath.Abs(name); err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("finding the run: %w", err)
+	}
+	r, err = record.Read(dir)
+	return dir, r, err
 }
 
 // targetOf is what a run's target is: the driver of its lab file.
@@ -59,6 +73,9 @@ func beside(runs []*record.Record, dir string) error {
 	}
 	worst := error(nil)
 	for _, a := range claim.AllAcross() {
+		if a.Judge == nil { // apd contrast judges it
+			continue
+		}
 		b := reports.Beside{Claim: a.ID, Title: a.Title, Source: a.Source, Verdict: a.Verdict(runs, targetOf)}
 		for _, r := range runs {
 			b.Columns = append(b.Columns, reports.Column{Run: r.Header.ID, Lab: r.Header.Lab, Of: targetOf(r), Detail: r.Header.Facts["target.version"]})

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
@@ -79,6 +78,13 @@ func cmdList(_ context.Context, args []string) error {
 			fmt.Printf("%-4s %s\n     %s\n", r.Source.Code, r.ID, r.Title)
 		}
 	}
+	for _, a := range claim.AllAcross() { // nor what one run alone decides
+		with := "apd beside RUN RUN..."
+		if a.Effects != nil {
+			with = "apd contrast RUN RUN..."
+		}
+		fmt.Printf("\nseveral runs (%s)\n%-4s %s\n     %s\n", with, a.Source.Code, a.ID, a.Title)
+	}
 	return nil
 }
 
@@ -95,18 +101,12 @@ func plain(labels []string) string {
 
 func cmdReport(_ context.Context, args []string) error {
 	f := flags("report")
+	dialect := f.String("junit", string(reports.Jenkins10), "the dialect of junit.xml: jenkins10 or dtkit4")
 	rest, err := parse(f, args, 1, 1, "the folder of one run")
 	if err != nil {
 		return err
 	}
-	dir, err := filepath.Abs(rest[0])
-	if err != nil {
-		return fmt.Errorf("finding the run: %w", err)
-	}
-	if dir, err = filepath.EvalSymlinks(dir); err != nil { // out/latest is a link
-		return fmt.Errorf("finding the run: %w", err)
-	}
-	rec, err := record.Read(dir)
+	dir, rec, err := readRun(rest[0])
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func cmdReport(_ context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("finding the project: %w", err)
 	}
-	files, err := reports.Write(rec, dir, reports.Options{Root: root, Dir: dir})
+	files, err := reports.Write(rec, dir, reports.Options{Root: root, Dir: dir, JUnit: reports.Dialect(*dialect), Previous: record.Before(dir, rec.Header)})
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func cmdContrast(_ context.Context, args []string) error {
 		return err
 	}
 	p := cluster.Contrast
-	c := reports.Contrast{Claim: p.Claim, Title: p.Title, Source: p.Source, Verdict: cluster.JudgeContrast(rows), Scenario: *in, Rows: rows}
+	c := reports.Contrast{Claim: p.ID, Title: p.Title, Source: p.Source, Verdict: p.Effects(rows), Scenario: *in, Rows: rows}
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		return fmt.Errorf("making the report's folder: %w", err)
 	}

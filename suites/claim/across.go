@@ -18,6 +18,8 @@ type Across struct {
 	Labels []string // of claims: those whose verdicts are compared carry one of them
 	// Judge is a pure function of the rows that Compare gives it, one a claim.
 	Judge func(rows []Compared) record.Verdict
+	// Effects judges instead of Judge where the statement is about what one fault did in each run.
+	Effects func(rows []record.Effect) record.Verdict
 }
 
 // Compared is one claim over several runs. Rows has the claim's row of each run, in the runs' order; one that a run did not plan
@@ -35,14 +37,14 @@ var across []*Across
 func RegisterAcross(a Across) *Across {
 	mu.Lock()
 	defer mu.Unlock()
-	if !idForm.MatchString(a.ID) || a.Judge == nil || a.Title == "" || a.Source.EN == "" || len(a.Labels) == 0 {
-		panic(fmt.Sprintf("the claim %q over several runs lacks an id, title, source, labels or judge", a.ID))
+	if !idForm.MatchString(a.ID) || (a.Judge == nil) == (a.Effects == nil) || a.Title == "" || a.Source.EN == "" || len(a.Labels) == 0 {
+		panic(fmt.Sprintf("the claim %q over several runs lacks an id, title, source, labels or one judge", a.ID))
 	}
 	across = append(across, &a)
 	return &a
 }
 
-// AllAcross returns every registered one.
+// AllAcross returns every registered one, those of Judge and those of Effects.
 func AllAcross() []*Across {
 	mu.Lock()
 	defer mu.Unlock()
@@ -85,7 +87,7 @@ func (a *Across) Compare(runs []*record.Record) []Compared {
 	return out
 }
 
-// Verdict judges the runs. Runs that differ in more than in what is compared say nothing of it.
+// Verdict judges the runs by Judge; Effects is asked by who has the effects. Runs that differ in more than in what is compared say nothing of it.
 func (a *Across) Verdict(runs []*record.Record, of func(*record.Record) string) record.Verdict {
 	seen := map[string]bool{}
 	for _, r := range runs {

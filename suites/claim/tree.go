@@ -347,7 +347,7 @@ func (r *runner) report(report ginkgo.Report) {
 		r.console.Say("no reports: " + err.Error())
 		return
 	}
-	files, err := reports.Write(rec, dir, reports.Options{Root: r.root, Dir: dir})
+	files, err := reports.Write(rec, dir, reports.Options{Root: r.root, Dir: dir, Previous: record.Before(dir, rec.Header)})
 	if err != nil {
 		r.console.Say("the reports could not be written: " + err.Error())
 	}

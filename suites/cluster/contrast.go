@@ -12,12 +12,13 @@ import (
 )
 
 // Contrast is what X1 says.
-var Contrast = record.Plan{
-	Claim: "cluster.same-fault-restarts-vms-on-vsan-only", Title: "The same fault restarts the machines on vSAN, and does not on Nutanix",
+var Contrast = claim.RegisterAcross(claim.Across{
+	ID: "cluster.same-fault-restarts-vms-on-vsan-only", Title: "The same fault restarts the machines on vSAN, and does not on Nutanix",
 	Labels: []string{"stuck-io", "vsan", "nutanix", "contract:2020"},
 	Source: record.Source{Doc: "S2", Code: "X1", EN: "The same fault has HA restart the VMs on vSAN, and on Nutanix it does not.",
 		Note: "holds for vSAN on the contract of 2020 alone; a restart that an administrator called for does not count; N is the number of runs"},
-}
+	Effects: JudgeContrast,
+})
 
 // patience is how long a fault on vSAN must have lasted, in seconds, before it says something that nothing was restarted: 120 s until
 // the host is given up, and a minute in which HA acts.

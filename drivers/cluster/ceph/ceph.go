@@ -25,7 +25,7 @@ type Config struct {
 	Pool     string    `yaml:"pool" json:"pool"`
 	OSDs     []OSD     `yaml:"osds" json:"osds"`
 	Gateways []Gateway `yaml:"gateways" json:"gateways,omitempty"`
-	Redirect string    `yaml:"redirect" json:"redirect,omitempty"` // a file with the name of the gateway that machines are led to
+	Redirect string    `yaml:"redirect" json:"redirect,omitempty"` // a file with the name of the gateway that machines are led to, by a stand-in for a platform's host
 	Disk     int       `yaml:"disk" json:"disk"`                   // the OSD under fault
 	Gateway  string    `yaml:"gateway" json:"gateway,omitempty"`   // the gateway under fault
 }
@@ -69,8 +69,15 @@ func New(env drivers.Env, c Config) *Driver { return &Driver{env: env, c: c} }
 func (d *Driver) Close() error { return nil }
 
 // lane is the lane of a part, or of the cluster as a whole for "cluster".
+// redirector is the lane of what leads machines to a gateway: a stand-in for what a hyperconverged platform's host does.
+const redirector = "host/box"
+
 func (d *Driver) lane(name string) drivers.Lane {
-	return drivers.Lane{Role: drivers.Cluster, Name: name, Provenance: d.env.Lane.Provenance}
+	l := drivers.Lane{Role: drivers.Cluster, Name: name, Provenance: d.env.Lane.Provenance}
+	if name == redirector {
+		l.Provenance = drivers.Modelled
+	}
+	return l
 }
 
 // osd returns the OSD under fault.

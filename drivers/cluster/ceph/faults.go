@@ -242,16 +242,23 @@ func (d *Driver) restore(ctx context.Context, o OSD, changed *bool) error {
 	if err := o.Disk.Attach(ctx); err != nil {
 		return err
 	}
-	for tick := time.NewTicker(500 * time.Millisecond); ; {
+	since := 0 // the map of before it was started calls an OSD up that was killed just now, and later down
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
 		if state(o.Daemon.PIDFile) == "down" { // maybe only now: it gave up while its disk hung
 			*changed = true
+			_, from, err := d.up(ctx, o)
+			if err != nil {
+				return fmt.Errorf("asking since when the cluster takes it for up: %w", err)
+			}
+			since = from
 			if err := o.Daemon.Start(); err != nil {
 				return err
 			}
 		}
-		up, err := d.up(ctx, o)
-		if up {
-			tick.Stop()
+		up, from, err := d.up(ctx, o)
+		if up && from > since {
 			return nil
 		}
 		*changed = true
@@ -263,21 +270,21 @@ func (d *Driver) restore(ctx context.Context, o OSD, changed *bool) error {
 	}
 }
 
-// up tells whether the OSD runs and the cluster takes it for up.
-func (d *Driver) up(ctx context.Context, o OSD) (bool, error) {
+// up tells whether the OSD runs and the cluster takes it for up, and in which epoch of the map it came up last.
+func (d *Driver) up(ctx context.Context, o OSD) (up bool, from int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var dump osdDump
 	if err := d.ask(ctx, &dump, "osd", "dump"); err != nil {
-		return false, err
+		return false, 0, err
 	}
 	if err := dump.check(); err != nil {
-		return false, err
+		return false, 0, err
 	}
 	for _, e := range dump.OSDs {
 		if *e.ID == o.ID {
-			return *e.Up == 1 && state(o.Daemon.PIDFile) == "up", nil
+			return *e.Up == 1 && state(o.Daemon.PIDFile) == "up", e.UpFrom, nil
 		}
 	}
-	return false, fmt.Errorf("ceph's map has no %s", o.name())
+	return false, 0, fmt.Errorf("ceph's map has no %s", o.name())
 }

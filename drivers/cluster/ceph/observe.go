@@ -111,7 +111,7 @@ func (d *Driver) watchDaemons(ctx context.Context, emit func(drivers.Observation
 			if to == d.c.Gateways[0].Name {
 				to = "local"
 			}
-			s.say("host/box", drivers.TopicRedirect, to, "", began)
+			s.say(redirector, drivers.TopicRedirect, to, "", began)
 		}
 	})
 }

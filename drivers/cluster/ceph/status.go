@@ -110,6 +110,8 @@ type osdDump struct {
 		ID *int `json:"osd"`
 		Up *int `json:"up"`
 		In *int `json:"in"`
+
+		UpFrom int `json:"up_from"` // the epoch of the map in which it came up last
 	} `json:"osds"`
 }
 

@@ -104,6 +104,7 @@ func (d *Driver) objects(ctx context.Context, p *place) (objects, error) {
 type disk struct {
 	host   ref
 	name   string
+	uuid   string // vSAN's
 	used   bool
 	health string // what vSAN says of it
 }
@@ -135,7 +136,7 @@ func (d *Driver) disks(ctx context.Context, p *place) (out []disk, answered map[
 				if one.Name == "" {
 					return fmt.Errorf("vSAN tells of a disk of %s without its name", of.Hostname)
 				}
-				x := disk{host: host, name: one.Name, used: one.InCmmds && one.InVsi, health: one.OperationalHealthDescription}
+				x := disk{host: host, name: one.Name, uuid: one.Uuid, used: one.InCmmds && one.InVsi, health: one.OperationalHealthDescription}
 				if s := one.ScsiDisk; s != nil && s.CanonicalName != "" {
 					x.name = s.CanonicalName
 				}

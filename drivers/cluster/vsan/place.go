@@ -30,6 +30,7 @@ type place struct {
 	options  map[ref]ref // the hosts' option managers
 	storage  map[ref]ref // and their storage systems
 	vsan     map[ref]ref // and their parts of vSAN
+	within   map[ref]ref // and what tells of objects on disks
 	target   ref         // the host under fault; its Value is "" when the lab file names none
 	vcenter  types.AboutInfo
 	builds   map[ref]types.AboutInfo
@@ -109,7 +110,7 @@ func (d *Driver) lookUp(ctx context.Context, c *vim25.Client) (*place, error) {
 	if len(hits) != 1 {
 		return nil, d.say(fmt.Sprintf("%d clusters are called %q", len(hits), d.cfg.Cluster), "Write cluster: and one of "+strings.Join(names, ", "))
 	}
-	p := &place{cluster: hits[0].Self, name: hits[0].Name, hosts: hits[0].Host, hostName: map[ref]string{}, options: map[ref]ref{}, storage: map[ref]ref{}, vsan: map[ref]ref{},
+	p := &place{cluster: hits[0].Self, name: hits[0].Name, hosts: hits[0].Host, hostName: map[ref]string{}, options: map[ref]ref{}, storage: map[ref]ref{}, vsan: map[ref]ref{}, within: map[ref]ref{},
 		builds: map[ref]types.AboutInfo{}, vcenter: c.ServiceContent.About}
 	var hosts []mo.HostSystem
 	if err := property.DefaultCollector(c).Retrieve(ctx, p.hosts, []string{"name", "configManager", "config.product"}, &hosts); err != nil {
@@ -119,8 +120,8 @@ func (d *Driver) lookUp(ctx context.Context, c *vim25.Client) (*place, error) {
 	for _, h := range hosts {
 		names = append(names, h.Name)
 		p.hostName[h.Self] = h.Name
-		if m := h.ConfigManager; m.AdvancedOption != nil && m.StorageSystem != nil && m.VsanSystem != nil {
-			p.options[h.Self], p.storage[h.Self], p.vsan[h.Self] = *m.AdvancedOption, *m.StorageSystem, *m.VsanSystem
+		if m := h.ConfigManager; m.AdvancedOption != nil && m.StorageSystem != nil && m.VsanSystem != nil && m.VsanInternalSystem != nil {
+			p.options[h.Self], p.storage[h.Self], p.vsan[h.Self], p.within[h.Self] = *m.AdvancedOption, *m.StorageSystem, *m.VsanSystem, *m.VsanInternalSystem
 		} else {
 			return nil, fmt.Errorf("the host %s does not say what manages its options, its storage and its part of vSAN", h.Name)
 		}

@@ -85,7 +85,7 @@ func (d *Driver) StallDisk(ctx context.Context, j drivers.Journal) error {
 	if !d.cfg.AllowHostCrash {
 		return errors.New("making a disk hang: it can take the host down, and the lab file does not allow that: allow_host_crash")
 	}
-	if err := d.Resilient(ctx); err != nil {
+	if err := d.bears(ctx); err != nil {
 		return err
 	}
 	if err := d.comesBack(ctx, j); err != nil {
@@ -139,7 +139,7 @@ func (d *Driver) FailDisk(ctx context.Context, kind drivers.FaultKind, j drivers
 	case d.Shell == nil || d.cfg.FaultTool == "" || d.cfg.Disk == "":
 		return errors.New("making a disk fail: the lab file does not give ssh to the host, fault_tool and disk")
 	}
-	if err := d.Resilient(ctx); err != nil {
+	if err := d.bears(ctx); err != nil {
 		return err
 	}
 	if err := j(ctx, drivers.Undo{Driver: d.env.ID, Op: opClear, Args: map[string]string{"disk": d.cfg.Disk}}); err != nil {
@@ -169,7 +169,7 @@ func (d *Driver) CrashHost(ctx context.Context, j drivers.Journal) error {
 	case d.cfg.Host == "":
 		return fmt.Errorf("crashing the host: %w", errNoHost)
 	}
-	if err := d.Resilient(ctx); err != nil {
+	if err := d.bears(ctx); err != nil {
 		return err
 	}
 	if err := d.comesBack(ctx, j); err != nil {

@@ -11,7 +11,7 @@ AGENTS  := drivers/guest/agent/binary/bin
 # Static binaries: they can be carried into a lab without a toolchain.
 export CGO_ENABLED = 0
 
-.PHONY: run clusters targets test build setup lint soak bench clean
+.PHONY: run clusters targets test build setup lint soak bench screenshots clean
 
 run: setup build
 	@bin/apd run $(foreach l,$(subst $(comma), ,$(LAB)),--lab $(l)) --labels '$(LABELS)' --profile '$(PROFILE)' --out $(OUT)
@@ -60,6 +60,12 @@ targets: setup build
 bench:
 	@hack/setup.sh bench || true
 	$(GO) run ./hack/bench
+
+# Pictures of each tape's report.html, light, dark, at 400 px, without scripts and as Jenkins serves it; RUN=FOLDER: of that run's.
+screenshots:
+	@hack/setup.sh test
+	APD_SCREENSHOTS=$(abspath $(OUT))/screenshots APD_RUN=$(abspath $(RUN)) $(GO) test -count=1 -run Screenshots ./reports
+	@echo "in $(OUT)/screenshots"
 
 clean:
 	rm -rf bin $(OUT)

@@ -23,6 +23,7 @@ var readers = map[string]func(b []byte) (Counts, error){
 	"metrics.txt":    readMetrics,
 	"run.json":       readCTRF,
 	"trace.json":     readTrace,
+	"report.html":    readHTML,
 }
 
 // spoilt are changes that make a form invalid, or of another run: the reader must see each.
@@ -45,6 +46,11 @@ var spoilt = map[string]map[string]func(string) string{
 	"trace.json": {
 		"cut off": func(s string) string { return s[:len(s)/2] }, "an overlap": replaced(`"ts":0,"dur":4000000`, `"ts":0,"dur":4000001`),
 		"a nameless thread": replaced(`"name":"thread_name"`, `"name":"thread"`), "an unknown phase": replaced(`"ph":"X"`, `"ph":"Y"`), "a negative time": replaced(`"ts":2000000`, `"ts":-1`),
+	},
+	"report.html": {
+		"cut off": func(s string) string { return s[:len(s)/2] }, "an open element": replaced("</section>", ""), "a text as it is": replaced("<dt>lab</dt>", "<dt>a < b</dt>"),
+		"another count": replaced("<b>2</b> <span>confirmed", "<b>3</b> <span>confirmed"), "another verdict": replaced("claim is-confirmed", "claim is-inconclusive"),
+		"a link to nowhere": replaced(`id="log"`, `id="lag"`), "another's script": replaced(`"use strict";`, `"use sloppy";`),
 	},
 }
 

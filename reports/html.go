@@ -32,6 +32,9 @@ var (
 	htmlTemplate = template.Must(template.New("report").Parse(htmlPage))
 )
 
+// htmlName is the page's file, to which the other forms lead.
+const htmlName = "report.html"
+
 // roleGroup is the rows of one role.
 type roleGroup struct {
 	Role       string
@@ -220,11 +223,8 @@ func (v *htmlView) timeline(r *record.Record, o Options, lanes [][]record.Track,
 	}
 	v.Strange = ch.strange()
 	for _, f := range faults {
-		l := faultLine{ID: text(f.ID), Kind: text(string(f.Kind)), Title: text(f.Title), Scenario: text(f.Scenario), Begin: when(f.Begin), Active: when(f.Active), Undo: when(f.Undo), End: when(f.End),
+		l := faultLine{ID: text(f.ID), Kind: text(string(f.Kind)), Title: text(f.Title), Scenario: text(f.Scenario), Begin: when(f.Begin), Active: when(f.Active), Undo: when(f.Undo), End: when(f.End), Note: text(f.Note),
 			BeginMS: f.Begin.Hi, ActiveMS: f.Active.Hi, UndoMS: f.Undo.Hi, OverMS: f.over}
-		if f.Failed != "" {
-			l.Note = "failed: " + text(f.Failed)
-		}
 		around := max((f.over-f.Begin.Hi)/5, 500)
 		l.From, l.To = seconds(f.Begin.Hi-around), seconds(min(f.over+around, r.EndT))
 		v.FaultRows = append(v.FaultRows, l)

@@ -112,8 +112,8 @@ const look = `(() => {
   return { Rows: rows, Bands: bands, Tiles: tiles, Bars: bars, Words: words, Wide: document.documentElement.scrollWidth - innerWidth, Nodes: document.querySelectorAll("*").length };
 })()`
 
-// rawLine is what the checks need of a record's line; they read the record themselves.
-type rawLine struct {
+// anyLine is what the checks need of a record's line; they read the record themselves.
+type anyLine struct {
 	K, Topic, S, Edge, F, Kind, Name, ID, Verdict string
 	T                                             float64
 	L                                             int
@@ -128,13 +128,13 @@ func wrongWith(s seen, raw []byte) []string {
 	var out []string
 	wrong := func(format string, a ...any) { out = append(out, fmt.Sprintf(format, a...)) }
 	lanes := map[int]string{}
-	states := map[string][]rawLine{} // by lane and topic
+	states := map[string][]anyLine{} // by lane and topic
 	bands := map[string]map[string]float64{}
-	verdicts := map[string]rawLine{}
+	verdicts := map[string]anyLine{}
 	var planned []string
 	end := 0.0
 	for l := range bytes.Lines(raw) {
-		var v rawLine
+		var v anyLine
 		if json.Unmarshal(l, &v) != nil {
 			continue // of a strange kind, where a field means something else
 		}
@@ -153,7 +153,7 @@ func wrongWith(s seen, raw []byte) []string {
 		case "plan":
 			planned = append(planned, v.Claim)
 			if v.Skip != "" {
-				verdicts[v.Claim] = rawLine{Verdict: "not applicable"}
+				verdicts[v.Claim] = anyLine{Verdict: "not applicable"}
 			}
 		case "claim":
 			verdicts[v.ID] = v
@@ -163,7 +163,7 @@ func wrongWith(s seen, raw []byte) []string {
 		}
 	}
 	for _, l := range states {
-		slices.SortStableFunc(l, func(a, b rawLine) int { return cmp.Compare(a.T, b.T) })
+		slices.SortStableFunc(l, func(a, b anyLine) int { return cmp.Compare(a.T, b.T) })
 	}
 	near := func(a, b float64) bool { return math.Abs(a-b) < 0.0025 }
 	drawn := map[string]bool{}
@@ -264,7 +264,7 @@ func wrongWith(s seen, raw []byte) []string {
 }
 
 // wrongBar holds a window's bar against the numbers: what lies between is as far from the edges as the value is from the limits.
-func wrongBar(id string, v rawLine, s seen) (out []string) {
+func wrongBar(id string, v anyLine, s seen) (out []string) {
 	wrong := func(format string, a ...any) { out = append(out, id+": "+fmt.Sprintf(format, a...)) }
 	b, has := s.Bars[id]
 	if want := v.Window != nil && (v.Window.Min != nil || v.Window.Max != nil); want != has {

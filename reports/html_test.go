@@ -202,3 +202,19 @@ func TestCrowdsAreCounted(t *testing.T) {
 	few := lots(tracksOf(parse(t, Crowd(t, 20, 60))))
 	g.Expect(few).To(HaveLen(42), "20 guests with their machines stand alone")
 }
+
+func TestHTMLBesideThePreviousRun(t *testing.T) {
+	g := NewWithT(t)
+	now := Kinds(t, "plain")
+	was := bytes.ReplaceAll(now, []byte("20261122-072707-kinds"), []byte("20261121-the-day-before"))
+	was = regexp.MustCompile(`("id":"near.above".*?"verdict":")refuted`).ReplaceAll(was, []byte("${1}confirmed"))
+	was = bytes.Replace(was, []byte(`"hi":190.5,"lo":182`), []byte(`"hi":300,"lo":290`), 1)
+	was = bytes.ReplaceAll(was, []byte("6.1.0-56"), []byte("6.1.0-55"))
+	out := htmlOf(t, now, Options{Previous: parse(t, was)})
+	g.Expect(out).To(And(ContainSubstring("Beside the previous run 20261121-the-day-before: "), ContainSubstring("worse: confirmed -&gt; refuted"), ContainSubstring("Not as in the previous run"), ContainSubstring("6.1.0-55")))
+	g.Expect(out).To(MatchRegexp(`(?s)id="inside".*?<span class="turn">margin 43 % -&gt; 23 %`), "230 of 540 s from the nearest edge then, 122 now")
+	g.Expect(strings.Count(out, `class="turn"`)).To(Equal(3), "and the one that is listed for nothing; of the others nothing is to be said")
+	g.Expect(htmlOf(t, now, Options{})).NotTo(ContainSubstring("previous run"))
+	real := bytes.Replace(was, []byte(`"lab_kind":"embedded"`), []byte(`"lab_kind":"real"`), 1)
+	g.Expect(htmlOf(t, now, Options{Previous: parse(t, real)})).To(ContainSubstring("Not compared with the previous run 20261121-the-day-before: "))
+}

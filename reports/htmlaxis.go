@@ -147,28 +147,21 @@ func (d *drawing) bands(f fault) {
 	d.say(`<rect class="edge" x="%s%%" width="1" height="100%%" fill="#d7a0a0"/><rect class="edge" x="%s%%" width="1" height="100%%" fill="#d7a0a0"/>`, d.x(f.Active.Hi), d.x(undo))
 }
 
-// fault is a fault of the run with its scenario.
+// fault is a fault of the run.
 type fault struct {
-	record.Fault
-	Scenario string
-	over     int64 // ms; seen to be gone, or the end of what is known
+	faultRow
+	over int64 // ms; seen to be gone, or the end of what is known
 }
 
 // faultsOf lists the faults of the whole run in order of time.
 func faultsOf(r *record.Record) []fault {
 	var out []fault
-	phases := r.Phases()
-	for _, f := range r.Whole().Faults() {
-		o := fault{Fault: f, over: r.EndT}
+	for _, f := range faultRows(r) {
+		o := fault{f, r.EndT}
 		if f.End.What != "" {
 			o.over = f.End.Hi
 		} else if f.Failed != "" {
 			o.over = max(f.Begin.Hi, f.Active.Hi, f.Undo.Hi)
-		}
-		for _, p := range phases {
-			if p.Name == "scenario" && p.From <= f.Begin.Hi && f.Begin.Hi <= p.To {
-				o.Scenario = p.Scenario
-			}
 		}
 		out = append(out, o)
 	}

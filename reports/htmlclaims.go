@@ -49,7 +49,7 @@ func tiles(rows []record.Row) []tile {
 		for _, row := range rows {
 			if wordOf(row) == w {
 				if t.N++; t.N == 1 {
-					t.First = row.Plan.Claim
+					t.First = oneLine(row.Plan.Claim)
 				}
 			}
 		}
@@ -94,9 +94,9 @@ func claimRows(r *record.Record, o Options, rows []record.Row, c *cites, changes
 	files := evidence(o)
 	for _, row := range rows {
 		w := wordOf(row)
-		v := claimRow{ID: row.Plan.Claim, Title: text(row.Plan.Title), Code: text(row.Plan.Source.Doc + " " + row.Plan.Source.Code), Scenario: text(row.Plan.Scenario),
+		v := claimRow{ID: oneLine(row.Plan.Claim), Title: text(row.Plan.Title), Code: text(row.Plan.Source.Doc + " " + row.Plan.Source.Code), Scenario: text(row.Plan.Scenario),
 			Word: w, Class: class(w), Shape: shape(w), Measured: measured(row.Verdict), Allowed: allowed(row.Verdict), Follows: follows(row.Verdict),
-			Spare: room(marginOf(row.Verdict)), Bar: windowBar(row), Why: text(row.Why), Short: cut(text(row.Why), 110), Stale: stale(row), Open: w == refuted || w == inconclusive, Unfold: w == refuted}
+			Spare: room(margin(row.Verdict)), Bar: windowBar(row), Why: text(row.Why), Short: cut(text(row.Why), 110), Stale: stale(row), Open: w == refuted || w == inconclusive, Unfold: w == refuted}
 		s := row.Plan.Source
 		v.Source = record.Source{Doc: text(s.Doc), Code: text(s.Code), JA: text(s.JA), EN: text(s.EN), Note: text(s.Note)}
 		if row.K != "" {
@@ -137,18 +137,17 @@ func claimRows(r *record.Record, o Options, rows []record.Row, c *cites, changes
 
 // changed says in a few words how a claim fares beside the previous run; empty when nothing is to be said.
 func changed(c Change) string {
+	var say []string
 	switch c.Turn {
 	case Same:
-		return ""
 	case New:
-		return "new: the previous run did not plan it"
+		say = []string{"new"}
 	case Moved:
-		if room(c.WasSpare) == room(c.IsSpare) {
-			return ""
-		}
-		return "margin was " + room(c.WasSpare)
+		say = []string{"margin " + c.margins()}
+	default:
+		say = []string{string(c.Turn) + ": " + c.words()}
 	}
-	return string(c.Turn) + ": was " + text(c.WasWord)
+	return text(strings.Join(append(say, c.remarks()...), "; "))
 }
 
 // previous is the comparison with the run before.
@@ -163,28 +162,19 @@ func against(r *record.Record, o Options) (*previous, map[string]Change) {
 	if o.Previous == nil {
 		return nil, nil
 	}
-	c := compare(o.Previous, r)
-	p := &previous{ID: text(c.A.ID), Why: text(c.NotComparable)}
+	c := Compare(o.Previous, r)
+	p := &previous{ID: text(c.A.ID), Why: text(c.NotComparable), Counts: c.tally()}
 	for _, d := range c.Differences {
 		p.Differences = append(p.Differences, Difference{text(d.What), text(d.Was), text(d.Is)})
 	}
 	changes := map[string]Change{}
-	n := map[Turn]int{}
 	for _, ch := range c.Changes {
-		n[ch.Turn]++
 		if ch.Turn == Gone {
 			p.Gone = append(p.Gone, Change{Claim: text(ch.Claim), Title: text(ch.Title), WasWord: text(ch.WasWord)})
 		} else {
 			changes[ch.Claim] = ch
 		}
 	}
-	var parts []string
-	for _, t := range []Turn{Worse, Better, Other, New, Gone, Moved, Same} {
-		if n[t] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n[t], t))
-		}
-	}
-	p.Counts = strings.Join(parts, ", ")
 	return p, changes
 }
 

@@ -187,7 +187,7 @@ func TestWrite(t *testing.T) {
 	}
 	b, err := os.ReadFile(filepath.Join(dir, "junit.xml"))
 	g.Expect(err).NotTo(HaveOccurred())
-	o.Dir = dir
+	o.Dir, o.HTML = dir, "report.html"
 	g.Expect(b).To(Equal(junit(t, r, o)))
 	left, err := filepath.Glob(filepath.Join(dir, ".*"))
 	g.Expect(err).NotTo(HaveOccurred())

@@ -25,6 +25,7 @@ var forms = []form{
 	{"metrics.txt", sure(Metrics)},
 	{"run.json", CTRF},
 	{"trace.json", Trace},
+	{htmlName, HTML},
 }
 
 // sure is a form that can always be made.
@@ -41,6 +42,9 @@ func Write(r *record.Record, dir string, o Options) ([]string, error) {
 	}
 	if o.Dir == "" {
 		o.Dir = dir
+	}
+	if o.HTML == "" {
+		o.HTML = htmlName
 	}
 	var paths []string
 	var failed []error

@@ -38,6 +38,7 @@ var commands = []command{
 	{"list", "[LAB]", "every claim: id, labels, needs, and what the lab would skip and why", cmdList},
 	{"doctor", "LAB", "check a lab without breaking anything", cmdDoctor},
 	{"undo", "LAB", "put back what a run that died has left broken", cmdUndo},
+	{"watch", "[--listen ADDRESS:PORT] RUN", "show a run's report in a browser of this machine, and follow the run until ^C; of a folder of runs the newest", cmdWatch},
 	{"report", "RUN", "build the reports of a run's folder again, from its record", cmdReport},
 	{"beside", "RUN RUN...", "one report of several runs, target beside target: do they behave alike (E10)", cmdBeside},
 	{"contrast", "[--scenario S] [--out DIR] RUN RUN...", "one fault on several platforms, in a table and a picture: what stopped, for how long, who had to act (X1)", cmdContrast},

@@ -128,6 +128,7 @@ type watch struct {
 	dir   string
 	files *os.Root
 	every time.Duration // between two looks
+	pause time.Duration // between two pages at the least
 
 	mu      sync.Mutex
 	tail    *record.Tail
@@ -151,7 +152,7 @@ func newWatch(dir string) (*watch, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the run's folder: %w", err), t.Close())
 	}
-	w := &watch{dir: dir, files: files, every: lookEvery, tail: t, grown: time.Now(), readers: map[chan status]bool{}}
+	w := &watch{dir: dir, files: files, every: lookEvery, pause: pageEvery, tail: t, grown: time.Now(), readers: map[chan status]bool{}}
 	w.look(time.Now())
 	return w, nil
 }
@@ -261,7 +262,7 @@ func (w *watch) report(now time.Time) ([]byte, error) {
 		return w.page, err
 	}
 	w.page, w.built = page, version
-	w.next = now.Add(max(pageEvery, pageFactor*time.Since(begin)))
+	w.next = now.Add(max(w.pause, pageFactor*time.Since(begin)))
 	return page, nil
 }
 

@@ -36,7 +36,7 @@ var shellFiles = []struct{ at, name, kind string }{
 // What a browser may do with each. The report's own scripts and styles stand in it; a file of evidence may be anything, and nothing
 // in it is run.
 const (
-	shellPolicy    = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	shellPolicy    = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 	reportPolicy   = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 	evidencePolicy = "sandbox; default-src 'none'; frame-ancestors 'self'"
 )

@@ -206,7 +206,8 @@ func TestWatchServes(t *testing.T) {
 
 	cancel()
 	g.Expect(<-served).To(Succeed())
-	g.Expect(events.Scan() && events.Scan() && events.Scan()).To(BeFalse(), "those who listen leave with it")
+	for events.Scan() { // those who listen leave with it: their events end
+	}
 }
 
 func get(t *testing.T, url string) string {

@@ -78,7 +78,7 @@ func (c *Console) across(cells []string, widths []int, color string) {
 			pad = ""
 		}
 		if i == 3 {
-			s = paint(s, color)
+			s = colored(s, color)
 		}
 		b.WriteString(s + pad)
 	}
@@ -89,14 +89,14 @@ func (c *Console) across(cells []string, widths []int, color string) {
 func (c *Console) stacked(cells []string, color string) {
 	room := max(c.room()-wide(c.o.Prefix), 1)
 	c.emit(c.o.Prefix + fit(cells[0], room))
-	c.emit(c.o.Prefix + "  " + paint(fit(cells[3]+" ("+cells[4]+")", room-2), color))
+	c.emit(c.o.Prefix + "  " + colored(fit(cells[3]+" ("+cells[4]+")", room-2), color))
 	if cells[1] != "-" || cells[2] != "-" {
 		c.line("  measured " + cells[1])
 		c.line("  allowed " + cells[2])
 	}
 }
 
-func paint(s, color string) string {
+func colored(s, color string) string {
 	if color == "" {
 		return s
 	}

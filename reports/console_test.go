@@ -244,8 +244,8 @@ func TestConsoleCountsWhatIsMany(t *testing.T) {
 	g.Expect(p.lines()[len(p.lines())-1]).To(Equal("T+00:59 OUTAGE     11 clusters=online  1 cluster=offline  7 guests=ok  5 guests=blocked"))
 }
 
-// many is a run with so many claims of a verdict.
-func many(t *testing.T, n int, o record.Outcome) []record.Row {
+// rowsOf is a run with so many claims of a verdict.
+func rowsOf(t *testing.T, n int, o record.Outcome) []record.Row {
 	t.Helper()
 	var rows []record.Row
 	for i := range n {
@@ -270,7 +270,7 @@ func TestAnnotationsAreAsManyAsGitHubShows(t *testing.T) {
 	} {
 		g := NewWithT(t)
 		p := newOutage(ConsoleOptions{GitHub: true, Marks: c.marks})
-		p.Table(append(many(t, c.n, record.Refuted), many(t, c.n, record.Inconclusive)...))
+		p.Table(append(rowsOf(t, c.n, record.Refuted), rowsOf(t, c.n, record.Inconclusive)...))
 		for _, kind := range []string{"error", "warning"} {
 			var of []string
 			for _, l := range p.lines() {
@@ -284,7 +284,7 @@ func TestAnnotationsAreAsManyAsGitHubShows(t *testing.T) {
 			}
 		}
 		plain := newOutage(ConsoleOptions{})
-		plain.Table(many(t, c.n, record.Refuted))
+		plain.Table(rowsOf(t, c.n, record.Refuted))
 		g.Expect(plain.out.String()).NotTo(ContainSubstring("::"))
 	}
 }
@@ -292,7 +292,7 @@ func TestAnnotationsAreAsManyAsGitHubShows(t *testing.T) {
 // TestAnnotationsAreEscaped as GitHub unescapes them: in a property commas and colons too.
 func TestAnnotationsAreEscaped(t *testing.T) {
 	g := NewWithT(t)
-	rows := many(t, 1, record.Refuted)
+	rows := rowsOf(t, 1, record.Refuted)
 	rows[0].Plan.Claim, rows[0].Plan.Title, rows[0].Plan.Spec = "a:b,c%d", "100% of it: a, b\r\nand::more", "suites/a,b%c.go:7"
 	p := newOutage(ConsoleOptions{GitHub: true})
 	p.Table(rows)

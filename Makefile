@@ -37,7 +37,8 @@ lint:
 test: lint
 	@hack/setup.sh test
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m ./...
-	$(GO) test ./suites/all
+	$(GO) test ./suites/all ./reports
+	$(GO) test -run InABrowser ./hack/apd
 
 # Forty outages under load: no guest's abort may freeze its machine, nothing acknowledged may be lost.
 soak: LAB = hack/labs/esxi.yaml

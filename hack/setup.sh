@@ -62,6 +62,7 @@ if [ "${1:-}" = test ]; then
 	need chromium /usr/bin/chromium
 	need tesseract-ocr /usr/bin/tesseract
 	need util-linux /sbin/losetup /usr/sbin/losetup
+	need tmux /usr/bin/tmux
 fi
 [ -n "$missing" ] || exit 0
 line="apt-get install --yes --no-install-recommends$missing"

@@ -11,6 +11,10 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/text/width"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
@@ -25,17 +29,19 @@ var Quiet = []string{"samples", "sample", "heartbeat", "beat", "transcript", "km
 // ConsoleOptions says what the output is. The zero value prints plain lines.
 type ConsoleOptions struct {
 	TTY    bool                 // a terminal: one line is rewritten in place
-	Color  bool                 // verdicts in colour; only on a terminal
+	Color  bool                 // verdicts in colour
 	GitHub bool                 // workflow commands: groups and annotations
 	Prefix string               // stands before every line, for several labs side by side; no groups then, for they do not nest
-	Width  int                  // columns of a line, 120 when zero
-	Screen int                  // columns of the terminal, which the line in place must not exceed; 80 when zero
+	Width  int                  // columns of a line, 120 when zero; a terminal that is narrower sets its own
+	Screen int                  // columns of a terminal that does not tell them itself; 80 when zero
+	Marks  int                  // how many annotations of a kind GitHub shows of this output, 10 when zero
 	Quiet  []string             // topics that are not printed, Quiet when nil
 	Clock  func() time.Duration // the run's clock; counts from NewConsole when nil
 }
 
 // ConsoleFor returns the options for an output and an environment: a terminal is a character device where no CI system
-// reads along, NO_COLOR is honoured, GITHUB_ACTIONS=true means workflow commands.
+// reads along, GITHUB_ACTIONS=true means workflow commands. Colours are for terminals; FORCE_COLOR wants them elsewhere too, and
+// NO_COLOR or GINKGO_NO_COLOR nowhere, whatever else is said.
 func ConsoleFor(f *os.File, getenv func(string) string) ConsoleOptions {
 	var o ConsoleOptions
 	if st, err := f.Stat(); err == nil {
@@ -47,7 +53,8 @@ func ConsoleFor(f *os.File, getenv func(string) string) ConsoleOptions {
 		o.TTY = false
 	}
 	o.Screen, _ = strconv.Atoi(getenv("COLUMNS"))
-	o.Color = o.TTY && getenv("NO_COLOR") == "" && getenv("GINKGO_NO_COLOR") == ""
+	force := getenv("FORCE_COLOR")
+	o.Color = (o.TTY || force != "" && force != "0" && force != "false") && getenv("NO_COLOR") == "" && getenv("GINKGO_NO_COLOR") == ""
 	return o
 }
 
@@ -56,6 +63,8 @@ type Console struct {
 	mu sync.Mutex
 	w  io.Writer
 	o  ConsoleOptions
+
+	screen int // columns of the terminal
 
 	group   bool   // a group is open on GitHub
 	status  bool   // the terminal's last line is the status
@@ -88,12 +97,34 @@ func NewConsole(w io.Writer, o ConsoleOptions) *Console {
 		zero := time.Now()
 		o.Clock = func() time.Duration { return time.Since(zero) }
 	}
-	o.Color = o.Color && o.TTY
+	if o.Marks <= 0 {
+		o.Marks = 10
+	}
 	if o.Prefix != "" {
 		o.Prefix = "[" + oneLine(o.Prefix) + "] "
 	}
 	now := o.Clock()
-	return &Console{w: w, o: o, byLane: map[drivers.Lane]*laneState{}, tokens: burst, refill: now, beaten: now, now: now}
+	c := &Console{w: w, o: o, byLane: map[drivers.Lane]*laneState{}, tokens: burst, refill: now, beaten: now, now: now}
+	c.measure()
+	return c
+}
+
+// measure asks the terminal how wide it is: it may have been resized.
+func (c *Console) measure() {
+	c.screen = c.o.Screen
+	if f, ok := c.w.(*os.File); ok && c.o.TTY {
+		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+			c.screen = int(size.Col)
+		}
+	}
+}
+
+// room is how many columns a line may have. The last one of a terminal stays free, for some go to the next line already then.
+func (c *Console) room() int {
+	if c.o.TTY {
+		return max(min(c.o.Width, c.screen-1), 10)
+	}
+	return c.o.Width
 }
 
 // Phase prints the begin of a part of a scenario, and its end where there is something to say about it. The part named
@@ -159,8 +190,10 @@ func (c *Console) Tick(now time.Duration) {
 	c.passed(now)
 	c.flush()
 	if c.o.TTY {
+		c.measure()
 		c.clear()
-		fmt.Fprint(c.w, fit(c.o.Prefix+harmless(c.states()), c.o.Screen-1))
+		// The cursor goes back to the line's begin: where a terminal that is made narrower breaks the line, all of it can be cleared.
+		fmt.Fprint(c.w, fit(c.o.Prefix+harmless(c.states()), c.room())+"\r")
 		c.status = true
 		return
 	}
@@ -209,7 +242,7 @@ func (c *Console) passed(now time.Duration) {
 }
 
 // line prints one harmless line, within the width.
-func (c *Console) line(s string) { c.emit(fit(c.o.Prefix+harmless(s), c.o.Width)) }
+func (c *Console) line(s string) { c.emit(fit(c.o.Prefix+harmless(s), c.room())) }
 
 // whole prints a line that must not be shortened, such as a path.
 func (c *Console) whole(s string) { c.emit(c.o.Prefix + harmless(s)) }
@@ -225,7 +258,7 @@ func (c *Console) emit(s string) {
 
 func (c *Console) clear() {
 	if c.status {
-		fmt.Fprint(c.w, "\r\x1b[K")
+		fmt.Fprint(c.w, "\r\x1b[J")
 		c.status = false
 	}
 }
@@ -241,15 +274,17 @@ var commands = strings.NewReplacer("##[", "## [", "##vso[", "## vso[", "##teamci
 
 // columns is how many columns a rune takes on a terminal.
 func columns(r rune) int {
-	wide := r >= 0x1100 && r <= 0x115f || r >= 0x2e80 && r <= 0xa4cf || r >= 0xac00 && r <= 0xd7a3 || r >= 0xf900 && r <= 0xfaff ||
-		r >= 0xfe30 && r <= 0xfe6f || r >= 0xff00 && r <= 0xff60 || r >= 0xffe0 && r <= 0xffe6 || r >= 0x1f300
-	if wide {
+	if unicode.In(r, unicode.Mn, unicode.Me) {
+		return 0
+	}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
 		return 2
 	}
 	return 1
 }
 
-func width(s string) int {
+func wide(s string) int {
 	n := 0
 	for _, r := range s {
 		n += columns(r)
@@ -259,7 +294,7 @@ func width(s string) int {
 
 // fit shortens a line to w columns.
 func fit(s string, w int) string {
-	if width(s) <= w {
+	if wide(s) <= w {
 		return s
 	}
 	n := 0

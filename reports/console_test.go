@@ -114,6 +114,14 @@ func TestConsoleBudgetOfAnOutage(t *testing.T) {
 				}
 			}
 		}},
+		"a cluster of 60 disks and 40 guests flaps": {40, func(p *outage, s int) {
+			for i := range 60 {
+				disk := drivers.Lane{Role: drivers.Cluster, Name: fmt.Sprint("disk/osd.", i), Provenance: drivers.Embedded}
+				p.state(disk, "disk", []string{"online", "offline", "absent"}[(s+i)%3], hostile)
+				p.state(guest(i%40), "write", []string{"ok", "waiting"}[(s/7+i)%2], "")
+			}
+			p.state(drivers.Lane{Role: drivers.Cluster, Name: "cluster"}, "resilient", []string{"yes", "no"}[s/40%2], "")
+		}},
 		"events rain": {4, func(p *outage, s int) {
 			for i := range 4 {
 				p.Observation(drivers.Observation{Hi: p.now, Lane: guest(i), Kind: drivers.Event, Topic: "esx", Value: fmt.Sprint("esx.problem.", s), Text: "x"})
@@ -153,7 +161,7 @@ func TestConsoleBudgetOfAnOutage(t *testing.T) {
 			}
 			g.Expect(p.out.String()).NotTo(ContainSubstring("\x1b"))
 			for _, l := range p.lines() {
-				g.Expect(width(l)).To(BeNumerically("<=", 120), l)
+				g.Expect(wide(l)).To(BeNumerically("<=", 120), l)
 			}
 		})
 	}
@@ -198,7 +206,7 @@ func TestConsoleOfHostileTexts(t *testing.T) {
 	for _, l := range p.lines() {
 		g.Expect(l).NotTo(MatchRegexp(`[\x00-\x08\x0b-\x1f\x7f]|##\[|##vso`))
 		if strings.HasPrefix(strings.TrimSpace(l), "::") {
-			g.Expect(l).To(MatchRegexp(`^::(group::s|endgroup::|error file=suites/apd/bad\.go,line=12,title=refuted%3A bad::Claim bad: measured 700\.2 s.*)$`))
+			g.Expect(l).To(MatchRegexp(`^::(group::s|endgroup::|warning file=suites/apd/open\.go,line=12,title=inconclusive%3A open::Claim open: \.?::error::injected|error file=suites/apd/bad\.go,line=12,title=refuted%3A bad::Claim bad: measured 700\.2 s.*)$`))
 		}
 	}
 }
@@ -219,16 +227,122 @@ func TestConsoleOnGitHub(t *testing.T) {
 	g.Expect(out).To(ContainSubstring("::error file=suites/apd/bad.go,line=12,title=refuted%3A bad::Claim bad: measured 700.2 s, allowed 60..600 s: EIO came late plain\n"))
 }
 
+// TestConsoleCountsWhatIsMany: of many guests and disks the line of states tells how many are in which.
+func TestConsoleCountsWhatIsMany(t *testing.T) {
+	g := NewWithT(t)
+	p := newOutage(ConsoleOptions{})
+	for i := range 12 {
+		p.state(guest(i), "disk", "ok", "")
+		p.state(drivers.Lane{Role: drivers.Cluster, Name: fmt.Sprint("disk/", i)}, "disk", "online", "")
+	}
+	p.Fault("f1", record.EdgeBegin, drivers.DiskStall, p.now, "", "")
+	p.state(drivers.Lane{Role: drivers.Cluster, Name: "disk/3"}, "disk", "offline", "")
+	for i := range 5 {
+		p.state(guest(i), "disk", "blocked", "")
+	}
+	p.run(time.Minute, func(int) {})
+	g.Expect(p.lines()[len(p.lines())-1]).To(Equal("T+00:59 OUTAGE     11 clusters=online  1 cluster=offline  7 guests=ok  5 guests=blocked"))
+}
+
+// rowsOf is a run with so many claims of a verdict.
+func rowsOf(t *testing.T, n int, o record.Outcome) []record.Row {
+	t.Helper()
+	var rows []record.Row
+	for i := range n {
+		row := record.Row{Plan: plan(fmt.Sprint("claim", i), "s")}
+		row.Outcome, row.Why = o, "so it was"
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// TestAnnotationsAreAsManyAsGitHubShows: the rest is summed up, for refutations and for what is undecided.
+func TestAnnotationsAreAsManyAsGitHubShows(t *testing.T) {
+	for _, c := range []struct {
+		n, marks, want int
+		last           string
+	}{
+		{0, 0, 0, ""},
+		{10, 0, 10, "claim9::"},
+		{11, 0, 10, "title=2 more claims"},
+		{25, 3, 3, "title=23 more claims are "},
+		{5, 1, 1, "title=5 claims are "},
+	} {
+		g := NewWithT(t)
+		p := newOutage(ConsoleOptions{GitHub: true, Marks: c.marks})
+		p.Table(append(rowsOf(t, c.n, record.Refuted), rowsOf(t, c.n, record.Inconclusive)...))
+		for _, kind := range []string{"error", "warning"} {
+			var of []string
+			for _, l := range p.lines() {
+				if strings.HasPrefix(l, "::"+kind+" ") {
+					of = append(of, l)
+				}
+			}
+			g.Expect(of).To(HaveLen(c.want), "%d %s", c.n, kind)
+			if c.want > 0 {
+				g.Expect(of[c.want-1]).To(ContainSubstring(c.last))
+			}
+		}
+		plain := newOutage(ConsoleOptions{})
+		plain.Table(rowsOf(t, c.n, record.Refuted))
+		g.Expect(plain.out.String()).NotTo(ContainSubstring("::"))
+	}
+}
+
+// TestAnnotationsAreEscaped as GitHub unescapes them: in a property commas and colons too.
+func TestAnnotationsAreEscaped(t *testing.T) {
+	g := NewWithT(t)
+	rows := rowsOf(t, 1, record.Refuted)
+	rows[0].Plan.Claim, rows[0].Plan.Title, rows[0].Plan.Spec = "a:b,c%d", "100% of it: a, b\r\nand::more", "suites/a,b%c.go:7"
+	p := newOutage(ConsoleOptions{GitHub: true})
+	p.Table(rows)
+	g.Expect(p.lines()[len(p.lines())-1]).To(Equal(
+		"::error file=suites/a%2Cb%25c.go,line=7,title=refuted%3A a%3Ab%2Cc%25d::100%25 of it: a, b and::more: so it was"))
+}
+
+// TestConsoleOnANarrowTerminal: no line is wider, and none of the words is lost.
+func TestConsoleOnANarrowTerminal(t *testing.T) {
+	g := NewWithT(t)
+	_, r, _ := small(t, "a long text about 日本語のゲスト and what it did, which goes on and on")
+	p := newOutage(ConsoleOptions{TTY: true, Screen: 40})
+	for i := range 4 {
+		p.state(drivers.Lane{Role: drivers.Guest, Name: fmt.Sprint("ゲスト", i)}, "ディスク", "ok", "")
+	}
+	p.Fault("f1", record.EdgeBegin, drivers.Blackhole, p.now, "すべてのパスが切断されました。長い説明", "")
+	for i := range 4 {
+		p.state(drivers.Lane{Role: drivers.Guest, Name: fmt.Sprint("ゲスト", i)}, "ディスク", "blocked", "")
+	}
+	p.run(2*time.Second, func(int) {})
+	p.Table(Rows(r))
+	p.Done(Count(Rows(r)))
+	for _, l := range strings.FieldsFunc(p.out.String(), func(r rune) bool { return r == '\n' || r == '\r' }) {
+		g.Expect(wide(strings.TrimPrefix(l, "\x1b[J"))).To(BeNumerically("<=", 39), l)
+	}
+	for _, row := range Rows(r) {
+		g.Expect(p.out.String()).To(ContainSubstring(string(wordOf(row)) + " ("))
+	}
+	g.Expect(p.out.String()).To(And(ContainSubstring("measured 700.2 s"), ContainSubstring("allowed 60..600 s")))
+}
+
+func TestColumns(t *testing.T) {
+	g := NewWithT(t)
+	for s, n := range map[string]int{"abc": 3, "日本": 4, "ｱｲ": 2, "ｗ": 2, "한글": 4, "é": 1, "e\u0301": 1, "😀": 2, "…": 1, "": 0} {
+		g.Expect(wide(s)).To(Equal(n), s)
+	}
+	g.Expect(fit("日本語", 5)).To(Equal("日本…"))
+	g.Expect(fit("日本語", 4)).To(Equal("日…"))
+}
+
 func TestConsoleTable(t *testing.T) {
 	g := NewWithT(t)
 	_, r, _ := small(t, strings.Repeat("long ", 100))
 	rows := Rows(r)
 	rows[0].Plan.Claim = strings.Repeat("long.", 50) + "id"
-	p := newOutage(ConsoleOptions{Prefix: "one", Color: true})
+	p := newOutage(ConsoleOptions{Prefix: "one"})
 	p.Table(rows)
 	p.Done(Count(rows), "out/r1/junit.xml")
 	for _, l := range p.lines() {
-		g.Expect(width(l)).To(BeNumerically("<=", 120), l)
+		g.Expect(wide(l)).To(BeNumerically("<=", 120), l)
 	}
 	g.Expect(p.lines()[0]).To(MatchRegexp(`^\[one\] claim +measured +allowed +verdict +provenance$`))
 	g.Expect(p.lines()[1]).To(MatchRegexp(`long.* 700\.2 s +60\.\.600 s +refuted +embedded$`))
@@ -245,7 +359,7 @@ func TestConsoleOnATerminal(t *testing.T) {
 	p.run(20*time.Minute, func(s int) {})
 	g.Expect(strings.Count(p.out.String(), "\n")).To(Equal(1), "the states are rewritten in place")
 	p.Table(Rows(r))
-	g.Expect(p.out.String()).To(And(ContainSubstring("\r\x1b[K"), ContainSubstring("\x1b[31mrefuted")))
+	g.Expect(p.out.String()).To(And(ContainSubstring("\r\x1b[J"), ContainSubstring("\x1b[31mrefuted")))
 
 	plain := newOutage(ConsoleOptions{TTY: true})
 	plain.Table(Rows(r))
@@ -278,6 +392,11 @@ func TestConsoleFor(t *testing.T) {
 		{file, with(), ConsoleOptions{}},
 		{device, with("COLUMNS", "100"), ConsoleOptions{TTY: true, Color: true, Screen: 100}},
 		{device, with("NO_COLOR", "1"), ConsoleOptions{TTY: true}},
+		{device, with("GINKGO_NO_COLOR", "true"), ConsoleOptions{TTY: true}},
+		{file, with("FORCE_COLOR", "1"), ConsoleOptions{Color: true}},
+		{file, with("FORCE_COLOR", "0"), ConsoleOptions{}},
+		{file, with("FORCE_COLOR", "1", "NO_COLOR", "1"), ConsoleOptions{}},
+		{device, with("CI", "true", "FORCE_COLOR", "1"), ConsoleOptions{Color: true}},
 		{device, with("CI", "true"), ConsoleOptions{}},
 		{device, with("TERM", "dumb"), ConsoleOptions{}},
 		{device, with("GITHUB_ACTIONS", "true"), ConsoleOptions{GitHub: true}},

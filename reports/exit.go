@@ -24,6 +24,8 @@ func ExitCode(r *record.Record) int {
 // trouble says why a run proves nothing although no single claim says so; empty when it does.
 func trouble(r *record.Record, c Counts) string {
 	switch {
+	case r.Live:
+		return "the run is under way"
 	case !r.Ended:
 		return "the run was cut off: the record has no end"
 	case r.EndWhy != "done":

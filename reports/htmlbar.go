@@ -97,6 +97,10 @@ func windowBar(row record.Row) template.HTML {
 	d.say(`<svg class="bar" width="%d" height="32" viewBox="0 0 %d 32" role="img" aria-label="%s" font-size="10" font-family="system-ui,sans-serif"><title>%s</title>`, barWide, barWide, svgText(label, 200), svgText(label, 200))
 	d.say(`<rect class="track" x="%g" y="%g" width="%g" height="2" fill="#d8dee4"/>`, barEnd, barTop+barHeight/2-1, barWide-2*barEnd)
 	d.say(`<rect class="allow" x="%.2f" y="%g" width="%.2f" height="%g" fill="#cfe5d6"/>`, from, barTop, max(to-from, 2), barHeight)
+	if lo == nil && b.zero == 0 { // a number on the scale where the window gives none
+		d.say(`<rect class="zero" x="%.2f" y="%g" width="1" height="%g" fill="#59636e"/>`, barLeft-0.5, barTop+barHeight-3, 5.0)
+		d.say(`<text class="m" x="%g" y="28" text-anchor="middle" fill="#59636e">0</text>`, barLeft)
+	}
 	d.edge(lo, from, -1)
 	if lo == nil || hi == nil || *lo != *hi {
 		d.edge(hi, to, 1)

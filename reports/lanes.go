@@ -227,13 +227,13 @@ func (c *Console) states() string {
 		parts = append(parts, c.roleStates(role)...)
 	}
 	line := c.mark(c.now) + fmt.Sprintf("%-9s", head)
-	room := c.o.Width - width(c.o.Prefix) - width(tail)
+	room := c.room() - wide(c.o.Prefix) - wide(tail)
 	for i, p := range parts {
 		more := ""
 		if left := len(parts) - i - 1; left > 0 {
 			more = fmt.Sprintf("  +%d", left)
 		}
-		if width(line)+2+width(p)+width(more) > room {
+		if wide(line)+2+wide(p)+wide(more) > room {
 			line += fmt.Sprintf("  +%d", len(parts)-i)
 			break
 		}

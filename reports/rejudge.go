@@ -68,8 +68,8 @@ func shown(row record.Row) string {
 // oddities are what a reader of the record has to know before its verdicts.
 func oddities(r *record.Record) []string {
 	var out []string
-	if r.Header.V < record.Version {
-		out = append(out, fmt.Sprintf("the record has format %d, and this program writes %d: what it lacks is taken as not seen", r.Header.V, record.Version))
+	if r.Header.V == 0 {
+		out = append(out, "the record does not say which format it has: what it lacks is taken as not seen")
 	}
 	if !r.Ended {
 		out = append(out, "the record was cut off: what came later is not known, and scenarios that did not come to their end decide nothing")

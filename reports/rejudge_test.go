@@ -68,7 +68,7 @@ func TestRejudgementTellsWhatTheRecordIs(t *testing.T) {
 	g.Expect(Rejudged(r, nil, r.Judged, nil, nil).Notes).To(BeEmpty())
 	r.Header.V, r.Ended, r.Torn, r.Unknown = 0, false, true, 3
 	g.Expect(Rejudged(r, nil, r.Judged, nil, nil).Notes).To(Equal([]string{
-		"the record has format 0, and this program writes 1: what it lacks is taken as not seen",
+		"the record does not say which format it has: what it lacks is taken as not seen",
 		"the record was cut off: what came later is not known, and scenarios that did not come to their end decide nothing",
 		"its last line was cut off and is left out", "3 lines are of a kind that this version does not know and are left out"}))
 	r.Ended, r.EndWhy = true, "interrupted"

@@ -12,8 +12,15 @@ import (
 // The colours of verdicts on a terminal.
 var colors = map[word]string{refuted: "\x1b[31m", known: "\x1b[33m", inconclusive: "\x1b[33m", confirmed: "\x1b[32m", notApplicable: "\x1b[2m"}
 
-// Table prints one line a claim, refuted ones first, with a second line for why a claim is refuted or undecided. On
-// GitHub each refutation that is not known becomes an annotation at the claim.
+// gap is the space between two columns, leastClaim how wide the first has to be at least.
+const (
+	gap        = 2
+	leastClaim = 16
+)
+
+// Table prints one line a claim, refuted ones first, with a second line for why a claim is refuted or undecided; on a terminal that
+// is too narrow for it, the numbers stand on a line of their own. On GitHub each refutation that is not known, and what is
+// undecided, becomes an annotation at the claim.
 func (c *Console) Table(rows []record.Row) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -22,55 +29,90 @@ func (c *Console) Table(rows []record.Row) {
 	if len(rows) == 0 {
 		return
 	}
+	c.measure()
 	cells := [][]string{{"claim", "measured", "allowed", "verdict", "provenance"}}
 	for _, row := range rows {
 		cells = append(cells, []string{or(row.Plan.Claim), or(measured(row.Verdict)), or(allowed(row.Verdict)), string(wordOf(row)), or(string(row.Provenance))})
 	}
-	const gap = 2
 	widths := make([]int, len(cells[0]))
 	for _, line := range cells {
 		for i := range line {
 			line[i] = harmless(line[i])
-			widths[i] = max(widths[i], width(line[i]))
+			widths[i] = max(widths[i], wide(line[i]))
 		}
 	}
 	widths[1], widths[2] = min(widths[1], 26), min(widths[2], 30)
-	left := c.o.Width - width(c.o.Prefix) - gap*(len(widths)-1)
+	left := c.room() - wide(c.o.Prefix) - gap*(len(widths)-1)
 	for _, w := range widths[1:] {
 		left -= w
 	}
-	widths[0] = min(widths[0], max(left, 12))
+	widths[0] = min(widths[0], left)
 	for n, line := range cells {
-		var b strings.Builder
-		for i, s := range line {
-			s = fit(s, widths[i])
-			pad := strings.Repeat(" ", widths[i]-width(s)+gap)
-			if i == len(line)-1 {
-				pad = ""
-			}
-			if i == 3 && n > 0 && c.o.Color {
-				s = colors[wordOf(rows[n-1])] + s + "\x1b[0m"
-			}
-			b.WriteString(s + pad)
+		color := ""
+		if n > 0 && c.o.Color {
+			color = colors[wordOf(rows[n-1])]
 		}
-		c.emit(c.o.Prefix + b.String())
-		if n == 0 {
-			continue
+		switch {
+		case left >= leastClaim:
+			c.across(line, widths, color)
+		case n > 0:
+			c.stacked(line, color)
 		}
-		switch row := rows[n-1]; wordOf(row) {
-		case refuted, inconclusive:
-			c.line("    why: " + oneLine(row.Why))
-		case known:
-			c.line("    known: " + because(row.Known))
-		case confirmed:
-			if stale(row) {
-				c.line("    listed as a deviation, but no longer true: " + because(row.Known))
-			}
+		if n > 0 {
+			c.reason(rows[n-1])
 		}
 	}
-	for _, row := range rows {
-		if c.o.GitHub && wordOf(row) == refuted {
-			c.annotate(row)
+	if c.o.GitHub {
+		c.annotateAll("error", refuted, rows)
+		c.annotateAll("warning", inconclusive, rows)
+	}
+}
+
+// across prints the cells of a row side by side.
+func (c *Console) across(cells []string, widths []int, color string) {
+	var b strings.Builder
+	for i, s := range cells {
+		s = fit(s, widths[i])
+		pad := strings.Repeat(" ", widths[i]-wide(s)+gap)
+		if i == len(cells)-1 {
+			pad = ""
+		}
+		if i == 3 {
+			s = colored(s, color)
+		}
+		b.WriteString(s + pad)
+	}
+	c.emit(c.o.Prefix + b.String())
+}
+
+// stacked prints them one below the other.
+func (c *Console) stacked(cells []string, color string) {
+	room := max(c.room()-wide(c.o.Prefix), 1)
+	c.emit(c.o.Prefix + fit(cells[0], room))
+	c.emit(c.o.Prefix + "  " + colored(fit(cells[3]+" ("+cells[4]+")", room-2), color))
+	if cells[1] != "-" || cells[2] != "-" {
+		c.line("  measured " + cells[1])
+		c.line("  allowed " + cells[2])
+	}
+}
+
+func colored(s, color string) string {
+	if color == "" {
+		return s
+	}
+	return color + s + "\x1b[0m"
+}
+
+// reason prints what stands below a claim.
+func (c *Console) reason(row record.Row) {
+	switch wordOf(row) {
+	case refuted, inconclusive:
+		c.line("    why: " + oneLine(row.Why))
+	case known:
+		c.line("    known: " + because(row.Known))
+	case confirmed:
+		if stale(row) {
+			c.line("    listed as a deviation, but no longer true: " + because(row.Known))
 		}
 	}
 }
@@ -82,8 +124,33 @@ func or(s string) string {
 	return oneLine(s)
 }
 
-// annotate writes a workflow command that marks a refuted claim's line.
-func (c *Console) annotate(row record.Row) {
+// annotateAll marks the lines of all claims with a verdict. GitHub shows so many annotations of a kind, and leaves out the rest
+// without a word: the last one sums it up.
+func (c *Console) annotateAll(kind string, w word, rows []record.Row) {
+	var of []record.Row
+	for _, row := range rows {
+		if wordOf(row) == w {
+			of = append(of, row)
+		}
+	}
+	single := len(of)
+	if single > c.o.Marks {
+		single = c.o.Marks - 1
+	}
+	for _, row := range of[:single] {
+		c.annotate(kind, row)
+	}
+	if rest := len(of) - single; rest > 0 {
+		more := ""
+		if single > 0 {
+			more = " more"
+		}
+		c.command(kind, "", fmt.Sprintf("%d%s claims are %s", rest, more, w), "the table at the end of the log names each")
+	}
+}
+
+// annotate marks a claim's line.
+func (c *Console) annotate(kind string, row record.Row) {
 	var at string
 	if file, line, ok := spec(row.Plan); ok {
 		at = fmt.Sprintf("file=%s,line=%d,", property.Replace(file), line)
@@ -98,7 +165,13 @@ func (c *Console) annotate(row record.Row) {
 	if row.Why != "" {
 		msg += ": " + oneLine(row.Why)
 	}
-	fmt.Fprintf(c.w, "::error %stitle=%s::%s\n", at, property.Replace("refuted: "+oneLine(row.Plan.Claim)), data.Replace(harmless(cut(msg, 1000))))
+	c.command(kind, at, string(wordOf(row))+": "+oneLine(row.Plan.Claim), msg)
+}
+
+// command writes a workflow command. The properties in at are escaped already.
+func (c *Console) command(kind, at, title, msg string) {
+	c.clear()
+	fmt.Fprintf(c.w, "::%s %stitle=%s::%s\n", kind, at, property.Replace(harmless(title)), data.Replace(harmless(cut(msg, 1000))))
 }
 
 // The escapes of workflow commands.

@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == suitesName {
 		os.Exit(fakeSuites(os.Args[1:]))
 	}
+	if dir := os.Getenv(envWriter); dir != "" {
+		writeUntilKilled(dir)
+	}
 	if os.Getenv(envApd) != "" {
 		main()
 		os.Exit(0)

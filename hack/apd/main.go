@@ -38,6 +38,7 @@ var commands = []command{
 	{"list", "[LAB]", "every claim: id, labels, needs, and what the lab would skip and why", cmdList},
 	{"doctor", "LAB", "check a lab without breaking anything", cmdDoctor},
 	{"undo", "LAB", "put back what a run that died has left broken", cmdUndo},
+	{"watch", "[--listen ADDRESS:PORT] RUN", "show a run's report in a browser of this machine, and follow the run until ^C; of a folder of runs the newest", cmdWatch},
 	{"report", "RUN [--junit jenkins10|dtkit4]", "build the reports of a run's folder again, from its record", cmdReport},
 	{"compare", "A B [--out DIR] [--force]", "a later run beside an earlier one: which verdicts turned, which values moved, what else is different; exit code 1 for a claim that held and does not any more", cmdCompare},
 	{"rejudge", "RUN... [--out DIR]", "ask today's claims about old records: what they say now and did not say then; exit code 1 when anything changed", cmdRejudge},

@@ -35,7 +35,12 @@ type child struct {
 	dir string
 	cmd *exec.Cmd
 	err error
+
+	marks int // how many annotations it may make on GitHub
 }
+
+// marksOfAStep is how many annotations of a kind GitHub shows of one step, in which all labs run.
+const marksOfAStep = 10
 
 func cmdRun(_ context.Context, args []string) error {
 	f := flags("run")
@@ -75,6 +80,9 @@ func cmdRun(_ context.Context, args []string) error {
 		names[l.Name] = true
 		id := time.Now().UTC().Format("20060102-150405") + "-" + l.Name
 		children = append(children, newChild(bin, l, outDir, id, childFlags{*profile, *allow, *keep}, "--ginkgo.label-filter="+*labels, fmt.Sprintf("--no-fault=%t", *noFault)))
+	}
+	for _, c := range children {
+		c.marks = max(marksOfAStep/len(children), 1)
 	}
 	if *inTurn {
 		interrupted := false
@@ -186,7 +194,7 @@ func (c *child) begin(several bool) (io.Reader, error) {
 	}
 	defer log.Close()
 	c.cmd.Stdout, c.cmd.Stderr = log, os.Stderr
-	c.cmd.Env = append(os.Environ(), "APD_CONSOLE_FD=3")
+	c.cmd.Env = append(os.Environ(), "APD_CONSOLE_FD=3", fmt.Sprintf("APD_MARKS=%d", c.marks))
 	if !several && !jsonOut {
 		c.cmd.ExtraFiles = []*os.File{os.Stdout}
 		return strings.NewReader(""), c.cmd.Start()

@@ -43,7 +43,8 @@ func rejudged(t *testing.T, b []byte) (reports.Rejudgement, claim.Afresh) {
 
 // TestRejudgedTapesAreTheSame: a claim that now says something else of what a real lab did must be noticed.
 func TestRejudgedTapesAreTheSame(t *testing.T) {
-	for name, verdicts := range map[string]int{"esxi": 54, "ceph": 63, "windows": 0} {
+	// Of ceph 50 were planned and skipped; the other two tapes hold no plans.
+	for name, verdicts := range map[string]int{"esxi": 54, "ceph": 113, "windows": 0} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			j, a := rejudged(t, tapeBytes(t, name))

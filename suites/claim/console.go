@@ -14,6 +14,7 @@ import (
 const (
 	envConsole = "APD_CONSOLE_FD" // a file descriptor; standard output is left to Ginkgo then
 	envPrefix  = "APD_PREFIX"     // set when several labs run side by side
+	envMarks   = "APD_MARKS"      // how many annotations this lab may make, of those that GitHub shows of one step
 )
 
 // newConsole prints to standard output, or to where a parent wants it.
@@ -25,6 +26,7 @@ func newConsole() *reports.Console {
 	}
 	os.Unsetenv(envConsole)
 	o := reports.ConsoleFor(w, os.Getenv)
+	o.Marks, _ = strconv.Atoi(os.Getenv(envMarks))
 	if p := os.Getenv(envPrefix); p != "" {
 		o.Prefix, o.TTY, o.Color = p, false, false
 	}

@@ -134,6 +134,7 @@ func TestHang(t *testing.T) {
 	d := s.driver()
 	o := observe(t, d)
 	o.becomes(t, vmLane(s.vms[0]), "power", "on")
+	o.becomes(t, hostLane, "manageable", "yes")
 	release := s.wire.hang()
 	defer release()
 	began := d.env.Clock.Now()

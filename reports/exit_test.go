@@ -83,3 +83,14 @@ func TestNoRefutationIsLost(t *testing.T) {
 	g.Expect(Rows(twice)).To(HaveLen(2))
 	g.Expect(ExitCode(twice)).To(Equal(ExitUndecided))
 }
+
+// TestARunThatIsUnderWayDoesNotFail shows a record that is still being written.
+func TestARunThatIsUnderWayDoesNotFail(t *testing.T) {
+	g := NewWithT(t)
+	r := exitCase{verdicts: []record.Judged{{Verdict: record.Verdict{Outcome: record.Confirmed}}, {Verdict: record.Verdict{Outcome: record.Inconclusive}}}, end: "done"}.record()
+	r.Ended, r.EndWhy, r.Live = false, "", true
+	page, err := HTML(r, Options{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(page)).To(ContainSubstring("The run is under way: 1 of 2 claims decided."))
+	g.Expect(ExitCode(r)).NotTo(Equal(ExitHolds))
+}

@@ -193,6 +193,9 @@ func verdictOf(r *record.Record, rows []record.Row) (w word, say string) {
 		}
 		return refuted, say + "."
 	}
+	if r.Live {
+		return inconclusive, fmt.Sprintf("The run is under way: %d of %s decided.", c.Judged(), several(len(rows)-c.NotApplicable, "claim"))
+	}
 	if why := trouble(r, c); why != "" {
 		return inconclusive, "The run does not pass: " + cut(why, textLimit) + "."
 	}

@@ -319,7 +319,11 @@ func TestConsoleOnANarrowTerminal(t *testing.T) {
 		g.Expect(wide(strings.TrimPrefix(l, "\x1b[J"))).To(BeNumerically("<=", 39), l)
 	}
 	for _, row := range Rows(r) {
-		g.Expect(p.out.String()).To(ContainSubstring(string(wordOf(row)) + " ("))
+		if w := wordOf(row); w == notApplicable {
+			g.Expect(p.out.String()).To(ContainSubstring("1 not applicable: "))
+		} else {
+			g.Expect(p.out.String()).To(ContainSubstring(string(w) + " ("))
+		}
 	}
 	g.Expect(p.out.String()).To(And(ContainSubstring("measured 700.2 s"), ContainSubstring("allowed 60..600 s")))
 }
@@ -422,4 +426,29 @@ func TestConsoleForSeveralGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestWhatWasNotApplicableIsSummedUp prints a lab that can judge one claim of many.
+func TestWhatWasNotApplicableIsSummedUp(t *testing.T) {
+	g := NewWithT(t)
+	var rows []record.Row
+	add := func(n int, outcome record.Outcome, why string) {
+		for range n {
+			rows = append(rows, record.Row{Plan: record.Plan{Claim: fmt.Sprint("claim.", len(rows))}, Judged: record.Judged{Verdict: record.Verdict{Outcome: outcome, Why: why}}})
+		}
+	}
+	add(2, record.NotApplicable, "the lab lacks a guest")
+	add(70, record.NotApplicable, "the lab lacks a cluster")
+	add(1, record.Confirmed, "so it was")
+	for i := range 12 {
+		add(1, record.NotApplicable, fmt.Sprint("reason ", i))
+	}
+	var out strings.Builder
+	NewConsole(&out, ConsoleOptions{}).Table(rows)
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	g.Expect(lines).To(HaveLen(1 + 1 + mostSkips + 1))
+	g.Expect(lines[1]).To(ContainSubstring("claim.72"))
+	g.Expect(lines[2]).To(Equal("70 not applicable: the lab lacks a cluster"))
+	g.Expect(lines[3]).To(Equal("2 not applicable: the lab lacks a guest"))
+	g.Expect(lines[len(lines)-1]).To(Equal("not applicable: 6 more reasons"))
 }

@@ -4,6 +4,7 @@ package reports
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/allpathsdown/allpathsdown/fixtures/record"
@@ -19,7 +20,8 @@ const (
 )
 
 // Table prints one line a claim, refuted ones first, with a second line for why a claim is refuted or undecided; on a terminal that
-// is too narrow for it, the numbers stand on a line of their own. On GitHub each refutation that is not known, and what is
+// is too narrow for it, the numbers stand on a line of their own. Claims that were not applicable are summed up by their reasons: there
+// are many on every lab, and summary.md lists them. On GitHub each refutation that is not known, and what is
 // undecided, becomes an annotation at the claim.
 func (c *Console) Table(rows []record.Row) {
 	c.mu.Lock()
@@ -31,7 +33,8 @@ func (c *Console) Table(rows []record.Row) {
 	}
 	c.measure()
 	cells := [][]string{{"claim", "measured", "allowed", "verdict", "provenance"}}
-	for _, row := range rows {
+	shown := slices.DeleteFunc(slices.Clone(rows), func(row record.Row) bool { return wordOf(row) == notApplicable })
+	for _, row := range shown {
 		cells = append(cells, []string{or(row.Plan.Claim), or(measured(row.Verdict)), or(allowed(row.Verdict)), string(wordOf(row)), or(string(row.Provenance))})
 	}
 	widths := make([]int, len(cells[0]))
@@ -50,7 +53,7 @@ func (c *Console) Table(rows []record.Row) {
 	for n, line := range cells {
 		color := ""
 		if n > 0 && c.o.Color {
-			color = colors[wordOf(rows[n-1])]
+			color = colors[wordOf(shown[n-1])]
 		}
 		switch {
 		case left >= leastClaim:
@@ -59,12 +62,38 @@ func (c *Console) Table(rows []record.Row) {
 			c.stacked(line, color)
 		}
 		if n > 0 {
-			c.reason(rows[n-1])
+			c.reason(shown[n-1])
 		}
 	}
+	c.skipped(rows)
 	if c.o.GitHub {
 		c.annotateAll("error", refuted, rows)
 		c.annotateAll("warning", inconclusive, rows)
+	}
+}
+
+// mostSkips is how many reasons for not judging are printed.
+const mostSkips = 8
+
+// skipped prints how many claims were not applicable for which reason, the most frequent one first.
+func (c *Console) skipped(rows []record.Row) {
+	n := map[string]int{}
+	var reasons []string
+	for _, row := range rows {
+		if wordOf(row) != notApplicable {
+			continue
+		}
+		if n[row.Why]++; n[row.Why] == 1 {
+			reasons = append(reasons, row.Why)
+		}
+	}
+	slices.SortStableFunc(reasons, func(a, b string) int { return n[b] - n[a] })
+	for i, why := range reasons {
+		if i == mostSkips {
+			c.line("not applicable: " + several(len(reasons)-i, "more reason"))
+			return
+		}
+		c.line(fmt.Sprintf("%d not applicable: %s", n[why], oneLine(why)))
 	}
 }
 

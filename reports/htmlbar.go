@@ -159,5 +159,9 @@ func room(v *float64) string {
 	if v == nil || math.IsNaN(*v) || math.IsInf(*v, 0) {
 		return ""
 	}
-	return fmt.Sprintf("%.0f\u00a0%%", 100*max(min(*v, 99), -99))
+	x := 100 * max(min(*v, 99), -99)
+	if x != 0 && math.Abs(x) < 1 { // nearly nothing is not nothing
+		return fmt.Sprintf("%.1g\u00a0%%", x)
+	}
+	return fmt.Sprintf("%.0f\u00a0%%", x)
 }

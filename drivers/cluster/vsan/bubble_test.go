@@ -158,22 +158,29 @@ func TestNothingIsBrokenInAClusterThatIsNotWhole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, "8.0.3", vsphere.VSAN{}, func(b *bench) {
 				c.spoil(b)
-				noted := 0
-				j := func(context.Context, drivers.Undo) error { noted++; return nil }
-				for _, do := range []func() error{
-					func() error { return b.d.StallDisk(b.t.Context(), j) },
-					func() error { return b.d.FailDisk(b.t.Context(), drivers.DiskError, j) },
-					func() error { return b.d.CrashHost(b.t.Context(), j) },
-				} {
-					err := do()
-					var op *drivers.Operator
-					b.Expect(errors.As(err, &op)).To(BeTrue(), "%v", err)
-					b.Expect(op.Cause).To(ContainSubstring(c.say))
-				}
-				b.Expect(noted).To(BeZero())
+				b.refuses(c.say)
 			})
 		})
 	}
+}
+
+// refuses asks for every fault, and expects none of them, not even in the journal.
+func (b *bench) refuses(because string) {
+	b.t.Helper()
+	noted := 0
+	j := func(context.Context, drivers.Undo) error { noted++; return nil }
+	for _, do := range []func() error{
+		func() error { return b.d.StallDisk(b.t.Context(), j) },
+		func() error { return b.d.FailDisk(b.t.Context(), drivers.DiskError, j) },
+		func() error { return b.d.FailDisk(b.t.Context(), drivers.DiskGone, j) },
+		func() error { return b.d.CrashHost(b.t.Context(), j) },
+	} {
+		err := do()
+		var op *drivers.Operator
+		b.Expect(errors.As(err, &op)).To(BeTrue(), "%v", err)
+		b.Expect(op.Cause).To(ContainSubstring(because))
+	}
+	b.Expect(noted).To(BeZero())
 }
 
 func TestProbeNamesWhatIsWrong(t *testing.T) {

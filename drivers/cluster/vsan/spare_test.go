@@ -1,8 +1,6 @@
 package vsan
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
 
@@ -10,7 +8,6 @@ import (
 	"github.com/vmware/govmomi/vim25/soap"
 	vimtypes "github.com/vmware/govmomi/vim25/types"
 
-	"github.com/allpathsdown/allpathsdown/drivers"
 	"github.com/allpathsdown/allpathsdown/fixtures/simulated/vsphere"
 )
 
@@ -87,21 +84,7 @@ func TestTheOnlyCopyIsNotTaken(t *testing.T) {
 		}}, "it is not known whether the host esxi has the last copy"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, "8.0.3", c.v, func(b *bench) {
-				noted := 0
-				j := func(context.Context, drivers.Undo) error { noted++; return nil }
-				for _, do := range []func() error{
-					func() error { return b.d.StallDisk(b.t.Context(), j) },
-					func() error { return b.d.FailDisk(b.t.Context(), drivers.DiskGone, j) },
-					func() error { return b.d.CrashHost(b.t.Context(), j) },
-				} {
-					err := do()
-					var op *drivers.Operator
-					b.Expect(errors.As(err, &op)).To(BeTrue(), "%v", err)
-					b.Expect(op.Cause).To(ContainSubstring(c.say))
-				}
-				b.Expect(noted).To(BeZero())
-			})
+			inBubble(t, "8.0.3", c.v, func(b *bench) { b.refuses(c.say) })
 		})
 	}
 }

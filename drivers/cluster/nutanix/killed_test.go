@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
-	"github.com/allpathsdown/allpathsdown/drivers/cluster/internal/killed"
 	sim "github.com/allpathsdown/allpathsdown/fixtures/simulated/nutanix"
+	"github.com/allpathsdown/allpathsdown/fixtures/undo/killed"
 )
 
 func TestMain(m *testing.M) {

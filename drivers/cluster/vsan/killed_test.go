@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
-	"github.com/allpathsdown/allpathsdown/drivers/cluster/internal/killed"
 	"github.com/allpathsdown/allpathsdown/drivers/conformance"
 	"github.com/allpathsdown/allpathsdown/fixtures/simulated/vsphere"
 	"github.com/allpathsdown/allpathsdown/fixtures/simulated/vsphere/vspheretest"
+	"github.com/allpathsdown/allpathsdown/fixtures/undo/killed"
 )
 
 func TestMain(m *testing.M) {

@@ -29,13 +29,19 @@ const hostBack = 20 * time.Minute
 // Resilient is nil when every object is healthy, nothing is being copied, every host is there and in the cluster, and every disk
 // is in use.
 func (d *Driver) Resilient(ctx context.Context) error {
+	_, _, err := d.redundant(ctx)
+	return err
+}
+
+// redundant is Resilient, with the place and the disks that it has looked at.
+func (d *Driver) redundant(ctx context.Context) (*place, []disk, error) {
 	p, err := d.find(ctx)
 	if err != nil {
-		return d.conn.Operator(err)
+		return nil, nil, d.conn.Operator(err)
 	}
 	hosts, _, err := d.inventory(ctx, p)
 	if err != nil {
-		return d.conn.Operator(err)
+		return nil, nil, d.conn.Operator(err)
 	}
 	var lacks []string
 	for _, h := range hosts {
@@ -45,7 +51,7 @@ func (d *Driver) Resilient(ctx context.Context) error {
 		}
 		in, word, err := d.member(ctx, p, h.Self)
 		if err != nil {
-			return d.conn.Operator(fmt.Errorf("asking %s whether it is in the cluster: %w", p.hostName[h.Self], err))
+			return nil, nil, d.conn.Operator(fmt.Errorf("asking %s whether it is in the cluster: %w", p.hostName[h.Self], err))
 		}
 		if !in {
 			lacks = append(lacks, fmt.Sprintf("the host %s is %s in the vSAN cluster", p.hostName[h.Self], word))
@@ -53,12 +59,12 @@ func (d *Driver) Resilient(ctx context.Context) error {
 	}
 	o, err := d.objects(ctx, p)
 	if err != nil {
-		return d.conn.Operator(err)
+		return nil, nil, d.conn.Operator(err)
 	}
 	lacks = append(lacks, o.lacks()...)
 	ds, answered, err := d.disks(ctx, p)
 	if err != nil {
-		return d.conn.Operator(err)
+		return nil, nil, d.conn.Operator(err)
 	}
 	for _, h := range p.hosts {
 		if !answered[h] {
@@ -71,10 +77,10 @@ func (d *Driver) Resilient(ctx context.Context) error {
 		}
 	}
 	if len(lacks) > 0 {
-		return &drivers.Operator{Cause: d.env.ID + ": the cluster has not all its redundancy: " + strings.Join(lacks, "; "),
+		return nil, nil, &drivers.Operator{Cause: d.env.ID + ": the cluster has not all its redundancy: " + strings.Join(lacks, "; "),
 			Impact: "Nothing was broken: a fault now could take the last copy of something", Do: "Mend it, and wait until vSAN has copied everything"}
 	}
-	return nil
+	return p, ds, nil
 }
 
 // StallDisk makes the disk under fault hang, by whoever is under it. Where that means a purple screen, the host is first made to come back.

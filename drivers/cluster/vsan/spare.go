@@ -127,16 +127,9 @@ func sole(answer string, disks []string) ([]string, error) {
 // bears is what every fault asks before it journals anything: that the cluster has all its redundancy, and that no object would be
 // gone with the host under fault. Of the host, also where one disk is meant: a stuck disk can take it down.
 func (d *Driver) bears(ctx context.Context) error {
-	if err := d.Resilient(ctx); err != nil {
+	p, all, err := d.redundant(ctx)
+	if err != nil {
 		return err
-	}
-	p, err := d.find(ctx)
-	if err != nil {
-		return d.conn.Operator(err)
-	}
-	all, _, err := d.disks(ctx, p)
-	if err != nil {
-		return d.conn.Operator(err)
 	}
 	var uuids []string
 	for _, one := range all {

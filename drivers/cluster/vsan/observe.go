@@ -99,7 +99,7 @@ func (h *hostWatch) look(ctx context.Context, now func() lookout.Look) error {
 	hosts, vms, err := d.inventory(ctx, p)
 	if err != nil {
 		if vsphere.Gone(err) {
-			d.lose()
+			d.place.Lose()
 		}
 		return err
 	}

@@ -38,45 +38,13 @@ type place struct {
 
 // find returns the place, looked up when it is not known.
 func (d *Driver) find(ctx context.Context) (*place, error) {
-	err := vsphere.Within(ctx, quick, func(ctx context.Context) error { // somebody else may be at it, and get no answer
-		if err := ctx.Err(); err != nil {
+	return d.place.Get(ctx, func(ctx context.Context) (p *place, err error) {
+		err = d.conn.Call(ctx, quick, func(ctx context.Context, c *vim25.Client) error {
+			p, err = d.lookUp(ctx, c)
 			return err
-		}
-		select {
-		case d.turn <- struct{}{}:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		})
+		return p, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { <-d.turn }()
-	d.mu.Lock()
-	p := d.place
-	d.mu.Unlock()
-	if p != nil {
-		return p, nil
-	}
-	err = d.conn.Call(ctx, quick, func(ctx context.Context, c *vim25.Client) (err error) {
-		p, err = d.lookUp(ctx, c)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	d.place = p
-	d.mu.Unlock()
-	return p, nil
-}
-
-// lose makes the next find look everything up again.
-func (d *Driver) lose() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.place = nil
 }
 
 const unusable = "The cluster can neither be watched nor driven, so nothing can be said about it"
@@ -144,7 +112,7 @@ const oldest = "6.5"
 
 // Probe logs in, finds everything that the lab file names, and has vSAN itself answer.
 func (d *Driver) Probe(ctx context.Context) error {
-	d.lose()
+	d.place.Lose()
 	p, err := d.find(ctx)
 	if err != nil {
 		return d.conn.Operator(err)

@@ -31,7 +31,6 @@ package vsan
 import (
 	"context"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/allpathsdown/allpathsdown/drivers"
@@ -129,9 +128,7 @@ type Driver struct {
 	cfg  Config
 	conn *vsphere.Conn
 
-	turn  chan struct{} // has one while somebody looks the place up
-	mu    sync.Mutex
-	place *place
+	place *vsphere.Known[place]
 }
 
 // Driver has these powers.
@@ -156,7 +153,7 @@ func Open(env drivers.Env, cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{env: env, cfg: cfg, conn: conn, turn: make(chan struct{}, 1)}
+	d := &Driver{env: env, cfg: cfg, conn: conn, place: vsphere.NewKnown[place]()}
 	if cfg.Disk != "" && cfg.Host == "" {
 		return nil, bad("a disk is named and its host is not", "Write host: and the name of the host that has the disk", nil)
 	}

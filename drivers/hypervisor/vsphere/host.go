@@ -51,7 +51,7 @@ func (h *hostWatch) look(ctx context.Context, now func() lookout.Look) error {
 	})
 	if err != nil {
 		if _, absent := gone(err); absent {
-			d.lose()
+			d.place.Lose()
 		}
 		return fmt.Errorf("reading host and datastore: %w", err)
 	}

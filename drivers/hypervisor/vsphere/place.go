@@ -28,45 +28,13 @@ type place struct {
 
 // find returns the place, looked up when it is not known.
 func (d *Driver) find(ctx context.Context) (*place, error) {
-	err := within(ctx, quick, func(ctx context.Context) error { // somebody else may be at it, and get no answer
-		if err := ctx.Err(); err != nil {
+	return d.place.Get(ctx, func(ctx context.Context) (p *place, err error) {
+		err = d.api.call(ctx, func(ctx context.Context, v *visit) error {
+			p, err = d.lookUp(ctx, v)
 			return err
-		}
-		select {
-		case d.turn <- struct{}{}:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		})
+		return p, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { <-d.turn }()
-	d.mu.Lock()
-	p := d.place
-	d.mu.Unlock()
-	if p != nil {
-		return p, nil
-	}
-	err = d.api.call(ctx, func(ctx context.Context, v *visit) (err error) {
-		p, err = d.lookUp(ctx, v)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	d.mu.Lock()
-	d.place = p
-	d.mu.Unlock()
-	return p, nil
-}
-
-// lose makes the next find look everything up again.
-func (d *Driver) lose() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.place = nil
 }
 
 func (d *Driver) lookUp(ctx context.Context, v *visit) (*place, error) {
@@ -149,7 +117,7 @@ func (d *Driver) vm(ctx context.Context, name string) (ref, error) {
 	}
 	vm, ok := p.vms[name]
 	if !ok {
-		d.lose()
+		d.place.Lose()
 		return ref{}, errors.Join(p.missing...)
 	}
 	return vm, nil
@@ -160,7 +128,7 @@ const oldest = "6.5"
 
 // Probe logs in and finds everything that the lab file names.
 func (d *Driver) Probe(ctx context.Context) error {
-	d.lose()
+	d.place.Lose()
 	var about types.AboutInfo
 	err := d.api.call(ctx, func(_ context.Context, v *visit) error {
 		about = v.ServiceContent.About

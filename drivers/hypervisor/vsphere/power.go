@@ -105,7 +105,7 @@ func (d *Driver) do(ctx context.Context, start starter) error {
 	})
 	if err != nil {
 		if _, absent := gone(err); absent {
-			d.lose()
+			d.place.Lose()
 		}
 		return err
 	}

@@ -51,7 +51,7 @@ func (w *vmWatch) look(ctx context.Context, now func() lookout.Look) error {
 	}
 	if (len(lost) > 0 || len(p.missing) > 0) && l.At-w.searched >= searchAgain {
 		w.searched = l.At
-		d.lose()
+		d.place.Lose()
 	}
 	w.hosts[p.host] = p.hostName
 	w.nameHosts(ctx, found)

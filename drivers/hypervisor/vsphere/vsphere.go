@@ -38,7 +38,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/vmware/govmomi/cli/esx"
@@ -112,9 +111,7 @@ type Driver struct {
 	clock clockMap
 	cli   func(ctx context.Context, args ...string) ([]esx.Values, error) // esxcli
 
-	turn  chan struct{} // has one while somebody looks the place up
-	mu    sync.Mutex
-	place *place
+	place *Known[place]
 	tail  *tail // where the event collector of this driver stands
 }
 
@@ -145,7 +142,7 @@ func open(env drivers.Env, cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Driver{env: env, cfg: cfg, turn: make(chan struct{}, 1), api: api}
+	d := &Driver{env: env, cfg: cfg, place: NewKnown[place](), api: api}
 	d.cli = d.esxcli
 	if cfg.SSH != nil {
 		if d.shell, err = sshell.New(*cfg.SSH, env.Dial); err != nil {
